@@ -69,7 +69,7 @@ static void print_header(session *s, const nib_finetune_options *o,
                          const nib_run_report *r)
 {
     char all[40], some[40], total[40], there[40], hours[40] = "", losses[300], steps[120],
-        held[60] = "", more[40] = "";
+        held[60] = "", more[40] = "", length[80] = "";
 
     /* PEFT counts an adapter's among the model's */
     print_count(all, r->all_parameters - (o->full || o->train_head_only ? 0
@@ -83,17 +83,20 @@ static void print_header(session *s, const nib_finetune_options *o,
     if (r->eval_records)
         snprintf(held, sizeof held, "; evaluated on %llu others",
                  (unsigned long long)r->eval_records);
+    if (r->length_by_memory)
+        snprintf(length, sizeof length, "; max_seq_length %d, for longer ones do not fit in memory",
+                 r->max_seq_length);
     session_line(s, "base      %s: %s parameters, weights %s, computed in %s",
                  o->model.model, all, r->weights, r->compute_dtype);
     if (o->data.sources.count > 1)
         snprintf(more, sizeof more, " and %zu more", o->data.sources.count - 1);
     session_line(s, "data      %s%s: %llu records, %s%s%s; %llu tokens an epoch, %llu of them "
-                        "trained%s%s",
+                        "trained%s%s%s",
                  o->data.data, more, (unsigned long long)r->records, r->shape,
                  r->chat_template ? ", chat template " : "",
                  r->chat_template ? r->chat_template : "",
                  (unsigned long long)r->tokens_per_epoch,
-                 (unsigned long long)r->supervised_per_epoch, losses, held);
+                 (unsigned long long)r->supervised_per_epoch, losses, length, held);
     session_line(s, "training  %s: %s parameters (%.*g %%), %s, learning_rate %g; %s defaults",
                  r->trained, some,
                  r->trainable_parameters == r->all_parameters ? 3 : 2,

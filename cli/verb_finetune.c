@@ -21,7 +21,8 @@ static void print_plan_json(const nib_run_report *r)
         "\"baseline\": %llu, \"steps\": %llu, \"trainable_parameters\": %llu, "
         "\"all_parameters\": %llu, \"gradient_checkpointing\": %s, \"available\": %llu, "
         "\"fits\": %s, \"per_device_train_batch_size\": %d, \"gradient_accumulation_steps\": %d, "
-        "\"weights_missing\": %s, \"seconds_per_epoch\": ",
+        "\"max_seq_length\": %d, \"max_seq_length_by_memory\": %s, \"weights_missing\": %s, "
+        "\"seconds_per_epoch\": ",
         (unsigned long long)p->total, (unsigned long long)p->weights,
         (unsigned long long)p->adapters, (unsigned long long)p->optimizer,
         (unsigned long long)p->paged, (unsigned long long)p->activations,
@@ -29,8 +30,8 @@ static void print_plan_json(const nib_run_report *r)
         (unsigned long long)r->steps, (unsigned long long)r->trainable_parameters,
         (unsigned long long)r->all_parameters, p->checkpointing ? "true" : "false",
         (unsigned long long)p->available, r->fits ? "true" : "false",
-        r->per_device_train_batch_size, r->gradient_accumulation_steps,
-        r->weights_missing ? "true" : "false");
+        r->per_device_train_batch_size, r->gradient_accumulation_steps, r->max_seq_length,
+        r->length_by_memory ? "true" : "false", r->weights_missing ? "true" : "false");
     print_json_number(stdout, r->fits ? r->seconds_per_epoch : NAN);
     printf(", \"seconds_total\": ");
     print_json_number(stdout, r->fits ? r->seconds_total : NAN);
@@ -105,13 +106,31 @@ static void put_scores(FILE *to, const nib_scores *s, bool json)
     }
 }
 
+/* The scores of answers, in the same way. */
+static void put_answers(FILE *to, const nib_answer_means *a, bool json)
+{
+    const struct { const char *name; double value; } all[] = {
+        { "exact", a->exact }, { "exact_match", a->exact_match }, { "contains", a->contains },
+        { "rougeL", a->rouge_l }, { "chrf", a->chrf }, { "json_valid", a->json_valid },
+        { "json_fields", a->json_fields },
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i].value != all[i].value) continue;
+        fprintf(to, json ? ", \"eval_%s\": " : "  %s ", all[i].name);
+        if (json) print_json_number(to, all[i].value);
+        else fprintf(to, "%.4f", all[i].value);
+    }
+}
+
 static void line_of_scores(finetune *f, const nib_eval_report *r)
 {
     char text[300] = "";
     FILE *to = fmemopen(text, sizeof text, "w");
 
     if (to) {
-        put_scores(to, r->scores, false);
+        if (r->scores) put_scores(to, r->scores, false);
+        else put_answers(to, r->answers, false);
         fclose(to);
     }
     session_line(&f->s, "step %llu  eval_loss %.4f%s%s", (unsigned long long)r->step, r->eval_loss,
@@ -129,12 +148,13 @@ static void on_evaluate(void *user, const nib_eval_report *r)
         print_json_number(stdout, r->eval_loss);
         if (r->scores) put_scores(stdout, r->scores, true);
         else printf(", \"eval_perplexity\": "), print_json_number(stdout, r->perplexity);
+        if (r->answers) put_answers(stdout, r->answers, true);
         printf(", \"eval_runtime\": ");
         print_json_number(stdout, r->eval_runtime);
         printf("}\n");
         fflush(stdout);
     }
-    if (r->scores) line_of_scores(f, r);
+    if (r->scores || r->answers) line_of_scores(f, r);
     else
         session_line(&f->s, "step %llu  eval_loss %.4f  perplexity %.4g%s",
                      (unsigned long long)r->step, r->eval_loss, r->perplexity,

@@ -81,7 +81,8 @@ typedef struct nib_data_options {
                                  * only list */
     const char *template_text;  /* --template, or NULL */
     const char *prompt_template, *completion_template;
-    int max_seq_length;         /* NIB_OPEN: the longest record, up to the model's positions */
+    int max_seq_length;         /* NIB_OPEN: the longest record, up to the model's positions, and in
+                                 * training up to what fits in memory */
     const char *long_records;   /* of texts that are longer: "cut" (NULL too), or "drop": left out
                                  * and counted, an error where they are more than 5 % */
     const char *chat_template;  /* a file, or a directory that has one; NULL: the model's */
@@ -163,7 +164,9 @@ typedef struct nib_train_options {
     int save_total_limit;       /* checkpoints kept, besides the best; 0: all; or NIB_OPEN */
     int per_device_eval_batch_size;
     bool load_best_model_at_end;
-    /* "loss", "perplexity", of classifiers "accuracy", "f1", "matthews_correlation", "mse",
+    /* "loss", "perplexity", of models that write text, whose answers to the evaluation records are
+     * then generated at each evaluation, "exact_match", "exact", "contains", "rougeL", "chrf",
+     * "json_valid", "json_fields"; of classifiers "accuracy", "f1", "matthews_correlation", "mse",
      * of answers "exact_match", "f1",
      * "pearson", "spearmanr", of embeddings "pearson", "spearmanr", "recall@1", "recall@3",
      * "recall@5", "recall@10", "mrr@10", or with "eval_"; NULL: loss */
@@ -200,6 +203,8 @@ typedef struct nib_run_report { /* before step 1 */
     const char *shape, *chat_template; /* of the records; where the template was found, or NULL */
     /* Of the data. */
     uint64_t too_long;          /* left out (long_records drop) */
+    int max_seq_length;         /* as given, or chosen: */
+    bool length_by_memory;      /* longer records would not fit in it */
     uint64_t records, truncated, empty, masked_out, duplicate_bos, bad, duplicates;
     uint64_t ends;              /* records in which the end token is trained */
     uint64_t eval_records;
@@ -226,10 +231,17 @@ typedef struct nib_step_report {
 
 struct nib_scores; /* evaluate.h */
 
+/* Of the answers to the evaluation records, 0 to 1, as nib_judge() scores them; NaN: applies to
+ * none. */
+typedef struct nib_answer_means {
+    double exact, exact_match, contains, rouge_l, chrf, json_valid, json_fields;
+} nib_answer_means;
+
 typedef struct nib_eval_report {
     uint64_t step;
     double epoch, eval_loss, perplexity, eval_runtime;
     const struct nib_scores *scores; /* of a classifier, else NULL; perplexity is then NaN */
+    const nib_answer_means *answers; /* where metric_for_best_model is of answers, else NULL */
     bool best;                   /* better than any before it */
 } nib_eval_report;
 

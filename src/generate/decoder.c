@@ -27,11 +27,17 @@ static bool sketch_pays(const nib_graph *g)
            head->weight->bytes >= all / BYTES_SHARE;
 }
 
+/* The most tokens of a batch. */
+static size_t batch_tokens(size_t capacity, size_t conversations)
+{
+    return nib_max(nib_min(capacity, NIB_PREFILL_CHUNK), conversations);
+}
+
 nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, size_t conversations,
                               nib_decoder **out, nib_error *err)
 {
     nib_decoder *d = nib_new(ctx, sizeof *d);
-    size_t tokens = nib_max(nib_min(capacity, NIB_PREFILL_CHUNK), conversations),
+    size_t tokens = batch_tokens(capacity, conversations),
            rows = nib_max(conversations, NIB_DOT_ROWS);
     const nib_weight *head = graph->head->weight;
     nib_status status;
@@ -64,6 +70,33 @@ nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, s
 done:
     nib_decoder_destroy(d);
     return status;
+}
+
+nib_status nib_decoder_bytes(nib_ctx *ctx, nib_graph *graph, size_t capacity, size_t conversations,
+                             uint64_t *bytes, nib_error *err)
+{
+    const nib_weight *head = graph->head->weight;
+    uint64_t rows = nib_max(conversations, NIB_DOT_ROWS),
+             tokens = batch_tokens(capacity, conversations);
+    bool sketch = sketch_pays(graph);
+    nib_plan *plan = NULL;
+    nib_status status = nib_plan_create(graph, NIB_PLAN_INFERENCE, tokens, rows, &plan, err);
+
+    if (status) return status;
+    *bytes = plan->arena_bytes + nib_run_bytes(graph, plan, capacity) +
+             rows * head->out * sizeof(float) + NIB_DOT_ROWS * head->in * sizeof(float) +
+             tokens * sizeof(uint32_t);
+    if (sketch) *bytes += nib_sketch_bytes(ctx, head);
+    if (sketch && rows > NIB_DOT_ROWS) *bytes += rows * head->out * sizeof(uint32_t);
+    nib_plan_destroy(ctx, plan);
+    return NIB_OK;
+}
+
+void nib_decoder_forget_head(nib_decoder *d)
+{
+    nib_sketch_destroy(d->sketch);
+    d->sketch = NULL;
+    d->sketchable = 0;
 }
 
 void nib_decoder_destroy(nib_decoder *d)

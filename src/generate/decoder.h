@@ -48,7 +48,12 @@ typedef struct nib_decoder {
 /* For conversations of at most `capacity` tokens, at most `conversations` of them at once. */
 nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, size_t conversations,
                               nib_decoder **out, nib_error *err);
-void nib_decoder_destroy(nib_decoder *d);
+void nib_decoder_destroy(nib_decoder *d); /* NULL is fine */
+/* What such a decoder takes, its sketch among it.  NIB_E_NOMEM. */
+nib_status nib_decoder_bytes(nib_ctx *ctx, nib_graph *graph, size_t capacity, size_t conversations,
+                             uint64_t *bytes, nib_error *err);
+/* The head has other values than before: what was made of them is dropped. */
+void nib_decoder_forget_head(nib_decoder *d);
 /* Decodes a prompt, or another piece of one; afterwards nib_decoder_logits(d, 0, ...) are those
  * after its last token.  The capacity must not be passed.  most: how many of the greatest logits
  * are wanted, 0: all.  NIB_E_INTERRUPTED; NIB_E_NOMEM. */

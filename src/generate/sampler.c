@@ -19,6 +19,11 @@ nib_status nib_sampler_init(nib_ctx *ctx, size_t vocabulary, nib_sampler *out, n
     return nib_fail(err, NIB_E_NOMEM, "sampler: out of memory for a vocabulary of %zu", vocabulary);
 }
 
+uint64_t nib_sampler_bytes(const nib_sampler *s)
+{
+    return s->vocabulary * (2 * sizeof(nib_candidate) + sizeof(float) + 2);
+}
+
 void nib_sampler_free(nib_sampler *s)
 {
     if (!s->ctx) return;

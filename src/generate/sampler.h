@@ -42,6 +42,7 @@ typedef struct nib_sampler {
 
 nib_status nib_sampler_init(nib_ctx *ctx, size_t vocabulary, nib_sampler *out, nib_error *err);
 void nib_sampler_free(nib_sampler *s);
+uint64_t nib_sampler_bytes(const nib_sampler *s);
 void nib_sampler_forget(nib_sampler *s);
 void nib_sampler_see(nib_sampler *s, uint32_t id);
 

@@ -14,30 +14,6 @@ typedef struct resampling {
     double *sorted;   /* [NIB_RESAMPLES] */
 } resampling;
 
-/* One contestant's scores on the drawn records; drawn NULL: on each once. */
-static void score_drawn(const resampling *r, size_t contestant, const uint32_t *drawn,
-                        double out[NIB_ANSWER_SCORES])
-{
-    const nib_answer_scores *of = r->scores + contestant * r->records;
-    double sums[NIB_ANSWER_SCORES] = { 0 }, grams[NIB_CHRF_ORDER][3] = { 0 };
-    size_t counts[NIB_ANSWER_SCORES] = { 0 };
-
-    for (size_t i = 0; i < r->records; i++) {
-        const nib_answer_scores *one = &of[drawn ? drawn[i] : i];
-        for (size_t s = 0; s < NIB_ANSWER_SCORES; s++) {
-            if (isnan(one->of[s])) continue;
-            sums[s] += one->of[s];
-            counts[s]++;
-        }
-        for (size_t n = 0; n < NIB_CHRF_ORDER; n++)
-            for (size_t k = 0; k < 3; k++) grams[n][k] += one->chrf[n][k];
-    }
-    for (size_t s = 0; s < NIB_ANSWER_SCORES; s++)
-        out[s] = counts[s] ? sums[s] / (double)counts[s] : (double)NAN;
-    if (counts[NIB_ANSWER_CHRF])
-        out[NIB_ANSWER_CHRF] = nib_chrf_score((const double(*)[3])grams);
-}
-
 static int compare_numbers(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -93,8 +69,8 @@ static void summarise(const resampling *r, size_t against, nib_answer_summary *o
 {
     for (size_t c = 0; c < r->contestants; c++) {
         double score[NIB_ANSWER_SCORES], other[NIB_ANSWER_SCORES];
-        score_drawn(r, c, NULL, score);
-        score_drawn(r, against, NULL, other);
+        nib_answer_score_means(r->scores + c * r->records, r->records, NULL, score);
+        nib_answer_score_means(r->scores + against * r->records, r->records, NULL, other);
         for (size_t s = 0; s < NIB_ANSWER_SCORES; s++) {
             const double *mine = samples_of(r, c, s), *others = samples_of(r, against, s);
             out[c].score[s] = interval_of(r, score[s], mine, NULL);
@@ -123,7 +99,7 @@ nib_status nib_answer_intervals(nib_ctx *ctx, const nib_answer_scores *scores, s
         draw(&r, seed, i);
         for (size_t c = 0; c < contestants; c++) {
             double score[NIB_ANSWER_SCORES];
-            score_drawn(&r, c, r.drawn, score);
+            nib_answer_score_means(scores + c * records, records, r.drawn, score);
             for (size_t s = 0; s < NIB_ANSWER_SCORES; s++) samples_of(&r, c, s)[i] = score[s];
         }
     }

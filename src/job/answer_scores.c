@@ -23,6 +23,19 @@ const char *nib_answer_score_name(nib_answer_score which)
     return names[which];
 }
 
+bool nib_answer_score_named(const char *name, nib_answer_score *out)
+{
+    static const nib_answer_score known[] = {
+        NIB_ANSWER_EXACT,       NIB_ANSWER_EXACT_MATCH, NIB_ANSWER_CONTAINS, NIB_ANSWER_JSON_VALID,
+        NIB_ANSWER_JSON_FIELDS, NIB_ANSWER_ROUGE_L,     NIB_ANSWER_CHRF,
+    };
+
+    if (strcmp(name, "rougeL") == 0) name = nib_answer_score_name(NIB_ANSWER_ROUGE_L);
+    for (size_t i = 0; i < NIB_COUNT(known); i++)
+        if (strcmp(nib_answer_score_name(known[i]), name) == 0) return *out = known[i], true;
+    return false;
+}
+
 static bool is_quote(uint32_t c)
 {
     return c == '"' || c == '\'' || c == '`' || (c >= 0x2018 && c <= 0x201f) || c == 0xab ||
@@ -251,6 +264,37 @@ static void score_json(const char *answer, const char *wanted, double *valid, do
     if (json_object_size(w)) *fields = (double)same_values / (double)json_object_size(w);
     json_decref(w);
     json_decref(a);
+}
+
+bool nib_answer_score_applies(nib_answer_score which, const char *wanted)
+{
+    double valid, fields;
+
+    if (which != NIB_ANSWER_JSON_VALID && which != NIB_ANSWER_JSON_FIELDS) return true;
+    score_json("", wanted, &valid, &fields);
+    return !isnan(which == NIB_ANSWER_JSON_VALID ? valid : fields);
+}
+
+void nib_answer_score_means(const nib_answer_scores *scores, size_t records,
+                            const uint32_t *drawn, double out[NIB_ANSWER_SCORES])
+{
+    double sums[NIB_ANSWER_SCORES] = { 0 }, grams[NIB_CHRF_ORDER][3] = { 0 };
+    size_t counts[NIB_ANSWER_SCORES] = { 0 };
+
+    for (size_t i = 0; i < records; i++) {
+        const nib_answer_scores *one = &scores[drawn ? drawn[i] : i];
+        for (size_t s = 0; s < NIB_ANSWER_SCORES; s++) {
+            if (isnan(one->of[s])) continue;
+            sums[s] += one->of[s];
+            counts[s]++;
+        }
+        for (size_t n = 0; n < NIB_CHRF_ORDER; n++)
+            for (size_t k = 0; k < 3; k++) grams[n][k] += one->chrf[n][k];
+    }
+    for (size_t s = 0; s < NIB_ANSWER_SCORES; s++)
+        out[s] = counts[s] ? sums[s] / (double)counts[s] : (double)NAN;
+    if (counts[NIB_ANSWER_CHRF])
+        out[NIB_ANSWER_CHRF] = nib_chrf_score((const double(*)[3])grams);
 }
 
 nib_status nib_answer_score_one(nib_ctx *ctx, const char *answer, const char *wanted,

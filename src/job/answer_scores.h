@@ -45,10 +45,19 @@ typedef struct nib_answer_scores {
 
 /* "exact", "exact_match", ... */
 const char *nib_answer_score_name(nib_answer_score which);
+/* The same backwards, of those that an answer and the wanted text make; "rougeL" is rouge_l too.
+ * false: none of them is called so. */
+bool nib_answer_score_named(const char *name, nib_answer_score *out);
 /* Texts are UTF-8; bytes that are not count as U+FFFD.  NIB_E_NOMEM; NIB_E_INVALID: a text of more
  * than NIB_MOST_ANSWER characters. */
 nib_status nib_answer_score_one(nib_ctx *ctx, const char *answer, const char *wanted,
                                 nib_answer_scores *out, nib_error *err);
+/* The mean of each over the records that it applies to, NaN: there are none; chrf of the sums of
+ * its counts.  drawn [records]: which records, in place of each once; or NULL. */
+void nib_answer_score_means(const nib_answer_scores *scores, size_t records,
+                            const uint32_t *drawn, double out[NIB_ANSWER_SCORES]);
+/* Does a score of one record apply to this wanted text? */
+bool nib_answer_score_applies(nib_answer_score which, const char *wanted);
 /* Of counts [NIB_CHRF_ORDER][3], which may be sums. */
 double nib_chrf_score(const double counts[NIB_CHRF_ORDER][3]);
 

@@ -235,18 +235,6 @@ static void close_parts(job *j)
     j->model = NULL;
 }
 
-/* Quantizing while loading takes minutes and most of the memory: what cannot fit is found out
- * before. *settled: it does not fit, and the parts are open, blank. */
-static nib_status plan_ahead(job *j, nib_dtype compute, bool *settled, nib_error *err)
-{
-    nib_status status = open_parts(j, compute, true, err);
-
-    if (!status) status = nib_finetune_plan(j, err);
-    *settled = !status && !nib_finetune_fits(j);
-    if (!*settled) close_parts(j);
-    return status == NIB_E_UNSUPPORTED ? NIB_OK : status; /* shapes that only the weights tell */
-}
-
 /* Takes the records over. */
 static nib_status open_compared(job *j, nib_dataset *records, nib_error *err)
 {
@@ -277,22 +265,69 @@ static nib_status open_evaluation(job *j, nib_dataset *records, nib_error *err)
                               records, (size_t)o->train.per_device_eval_batch_size, &j->eval, err);
 }
 
-static nib_status open_model(job *j, bool quantizes, nib_error *err)
+/* What evaluations are made with, beside training. */
+static nib_status open_evaluations(job *j, nib_error *err)
 {
     const nib_finetune_options *o = j->o;
+    nib_dataset *records = j->eval_records;
+    nib_status status;
+
+    if (!records) return NIB_OK;
+    j->eval_records = NULL; /* handed over */
+    status = open_evaluation(j, records, err);
+    if (status || !j->answers.ctx) return status;
+    return nib_answer_loop_plan(&j->answers, o->model.model, j->tokenizer, j->model, j->adapter,
+                                err);
+}
+
+/* Plans; where that does not fit, and nobody gave a length, again without the longest records.
+ * ahead: without evaluations. */
+static nib_status plan(job *j, bool ahead, nib_error *err)
+{
+    nib_status status = ahead ? NIB_OK : open_evaluations(j, err);
+    int length;
+
+    if (!status) status = nib_finetune_plan(j, err);
+    while (!status && !nib_finetune_fits(j) && j->length_is_free) {
+        status = nib_finetune_shorter(j, &length, err);
+        if (status || !length) break;
+        nib_finetune_forget_records(j);
+        *j->advice = 0;
+        status = nib_finetune_read_again(j, length, err);
+        if (!status && !ahead) status = open_evaluations(j, err);
+        if (!status) status = nib_finetune_plan(j, err);
+        j->length_by_memory = true;
+    }
+    return status;
+}
+
+/* Quantizing while loading takes minutes and most of the memory: what cannot fit is found out
+ * before. *settled: it does not fit, and the parts are open, blank. */
+static nib_status plan_ahead(job *j, nib_dtype compute, bool *settled, nib_error *err)
+{
+    nib_status status = open_parts(j, compute, true, err);
+
+    if (!status) status = plan(j, true, err);
+    *settled = !status && !nib_finetune_fits(j);
+    if (!*settled) close_parts(j);
+    return status == NIB_E_UNSUPPORTED ? NIB_OK : status; /* shapes that only the weights tell */
+}
+
+static nib_status open_model(job *j, bool quantizes, nib_error *err)
+{
     nib_dtype compute = nib_open_compute(j->ctx, nib_finetune_compute(j));
     bool settled = false;
     nib_status status = look_for_weights(j, err);
 
-    if (!status && quantizes && !j->weights_missing && !o->adapter)
+    if (!status && quantizes && !j->weights_missing && !j->o->adapter)
         status = plan_ahead(j, compute, &settled, err);
     if (!status && !settled) status = open_parts(j, compute, j->weights_missing, err);
-    if (!status && j->eval_records) {
-        nib_dataset *records = j->eval_records;
-        j->eval_records = NULL; /* handed over */
-        status = open_evaluation(j, records, err);
-    }
-    return status ? status : nib_finetune_plan(j, err);
+    if (!status) status = plan(j, false, err);
+    if (!status && j->answers.ctx)
+        nib_note(j->ctx, "each evaluation answers its %zu records, with at most %zu new tokens "
+                         "each, for %s", j->answers.records, j->answers.max_new_tokens,
+                 nib_finetune_metric(&j->o->train));
+    return status;
 }
 
 static nib_status prepare(job *j, nib_error *err)
@@ -321,6 +356,7 @@ static nib_status prepare(job *j, nib_error *err)
             *j->advice ? j->advice : "lower max_seq_length, or take a smaller model");
     status = nib_trainer_allocate(j->trainer, j->dir.path, err);
     if (!status) status = nib_eval_loop_allocate(&j->eval, err);
+    if (!status) status = nib_answer_loop_allocate(&j->answers, err);
     if (!status && j->eval.run) j->eval.run->label_smoothing = o->train.label_smoothing_factor;
     return status;
 }
@@ -418,7 +454,8 @@ static void report_start(job *j)
         .trainable_parameters = nib_adapter_trainable(j->adapter), .weights = j->form,
         .trained = j->trained, .learning_rate = j->o->train.learning_rate,
         .defaults = nib_finetune_teaches(j->o, j->o->model.task) ? "nibble's" : "the libraries'",
-        .too_long = c.too_long,
+        .too_long = c.too_long, .max_seq_length = j->o->data.max_seq_length,
+        .length_by_memory = j->length_by_memory,
         /* what is trained of a model itself is no parameter more */
         .all_parameters = nib_finetune_is_whole(j->o) ? j->model->parameters
                                                       : nib_adapter_all(j->adapter),

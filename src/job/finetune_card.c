@@ -26,16 +26,21 @@ static void put_data(const nib_finetune_job *j, nib_text *t)
 /* The last lines of the history. */
 static void put_losses(const nib_finetune_job *j, nib_text *t)
 {
-    double train = -1, eval = -1;
+    double train = -1, eval = -1, exact = -1, chrf = -1;
 
     for (size_t i = 0; i < j->state.log_count; i++) {
         const nib_log_entry *e = &j->state.log[i];
         if (e->kind == NIB_LOG_TRAIN) train = e->values[2];
-        if (e->kind == NIB_LOG_EVAL) eval = e->values[NIB_EVAL_LOSS];
+        if (e->kind != NIB_LOG_EVAL) continue;
+        eval = e->values[NIB_EVAL_LOSS];
+        exact = e->values[NIB_EVAL_EXACT_MATCH];
+        chrf = e->values[NIB_EVAL_CHRF];
     }
     if (train >= 0) nib_text_printf(t, "- loss in the end: %.4f\n", train);
     if (eval >= 0) nib_text_printf(t, "- loss on the %zu records held out: %.4f\n",
                                    nib_eval_loop_records(&j->eval), eval);
+    if (j->answers.ctx && exact >= 0)
+        nib_text_printf(t, "- its answers to these: exact_match %.4f, chrf %.4f\n", exact, chrf);
 }
 
 void nib_finetune_card(const nib_finetune_job *j, nib_text *t)

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "job/finetune_job.h"
@@ -15,9 +16,11 @@ static nib_status check_metric(const nib_train_options *t, nib_task task, nib_er
 {
     const char *metric = nib_finetune_metric(t);
     bool of_words = nib_finetune_metric_is_perplexity(t);
+    nib_answer_score judged;
 
     if (strcmp(metric, "eval_loss") == 0 ||
-        of_words == (task == NIB_TASK_CAUSAL_LM || task == NIB_TASK_MASKED_LM))
+        of_words == (task == NIB_TASK_CAUSAL_LM || task == NIB_TASK_MASKED_LM) ||
+        (task == NIB_TASK_CAUSAL_LM && nib_finetune_metric_is_judged(t, &judged)))
         return NIB_OK;
     return nib_fail(err, NIB_E_INVALID, "metric_for_best_model: %s is not measured of %s",
                     metric + 5, nib_task_name(task));
@@ -152,10 +155,10 @@ static nib_status take_labels(job *j, const json_t *json, const nib_config *conf
 }
 
 /* The records to train on, and those to evaluate on. */
-static nib_status open_data(job *j, const nib_outline *outline, const nib_labels *known,
-                            nib_error *err)
+static nib_status open_data(job *j, const nib_labels *known, nib_error *err)
 {
     const nib_finetune_options *o = j->o;
+    const nib_outline *outline = &j->outline;
     const nib_train_options *t = &o->train;
     nib_data_options eval = o->data;
     nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model,
@@ -212,16 +215,57 @@ static nib_status open_data(job *j, const nib_outline *outline, const nib_labels
     return status;
 }
 
+/* A metric of answers takes its questions while there is no weight yet. */
+static nib_status open_answers(job *j, nib_error *err)
+{
+    const nib_finetune_options *o = j->o;
+    nib_answer_score score;
+
+    if (o->model.task != NIB_TASK_CAUSAL_LM || !j->eval_records ||
+        !nib_finetune_metric_is_judged(&o->train, &score))
+        return NIB_OK;
+    return nib_answer_loop_open(j->ctx, o->eval_data ? o->eval_data : o->data.data, j->eval_records,
+                                &o->data, score, j->tokenizer, &j->answers, err);
+}
+
 /* What was left open is the longest record, also of those that are held out, evaluated on or have
  * nothing to train: the same run again then leaves out the same ones, and holds out the same. */
-static void settle_length(job *j)
+static nib_status settle_length(job *j, nib_error *err)
 {
     uint32_t longest = nib_dataset_counts(j->data).longest_read;
+    const char *recorded = json_string_value(json_object_get(j->recorded, "max_seq_length"));
+    int begun = recorded ? atoi(recorded) : 0;
 
-    if (j->o->data.max_seq_length != NIB_OPEN) return;
+    if (j->o->data.max_seq_length != NIB_OPEN) return NIB_OK;
     if (j->eval_records)
         longest = (uint32_t)nib_max(longest, nib_dataset_counts(j->eval_records).longest_read);
     j->options.data.max_seq_length = (int)nib_max(longest, 2u);
+    j->length_is_free = !j->recorded && !j->o->train.tokens_per_batch && !nib_finetune_compares(j);
+    if (begun < 2 || begun >= j->options.data.max_seq_length) return NIB_OK;
+    nib_finetune_forget_records(j); /* the run began with what its memory allowed */
+    return nib_finetune_read_again(j, begun, err);
+}
+
+void nib_finetune_forget_records(job *j)
+{
+    nib_trainer_destroy(j->trainer);
+    nib_answer_loop_close(&j->answers);
+    nib_eval_loop_close(&j->eval);
+    nib_dataset_close(j->eval_records);
+    nib_dataset_close(j->data);
+    j->trainer = NULL;
+    j->data = j->eval_records = NULL;
+}
+
+nib_status nib_finetune_read_again(job *j, int length, nib_error *err)
+{
+    nib_labels none = { .ctx = j->ctx }; /* of a model that writes text */
+    nib_status status;
+
+    assert(!j->data && !j->eval_records);
+    j->options.data.max_seq_length = length;
+    status = open_data(j, &none, err);
+    return status ? status : open_answers(j, err);
 }
 
 static void report_labels(job *j)
@@ -263,7 +307,6 @@ nib_status nib_finetune_open_inputs(job *j, bool *quantizes, nib_error *err)
     const nib_finetune_options *o = j->o;
     nib_config *config = NULL;
     json_t *json = NULL;
-    nib_outline outline;
     nib_labels known = { .ctx = j->ctx };
     nib_held asked = { 0 };
     nib_status status = nib_finetune_find_sentence(j, err);
@@ -271,12 +314,13 @@ nib_status nib_finetune_open_inputs(job *j, bool *quantizes, nib_error *err)
     if (!status) status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
     if (!status)
         status = nib_config_open(j->ctx, o->model.model, false, &json, &config, err);
-    if (!status) status = nib_outline_make(j->ctx, config, o->model.model, &outline, err);
+    if (!status) status = nib_outline_make(j->ctx, config, o->model.model, &j->outline, err);
     if (!status) status = choose_task(j, json, config, err);
     if (!status) status = know_labels(j, json, config, &known, err);
-    if (!status) status = open_data(j, &outline, &known, err);
-    if (!status) settle_length(j);
+    if (!status) status = open_data(j, &known, err);
+    if (!status) status = settle_length(j, err);
     if (!status) status = take_labels(j, json, config, err);
+    if (!status && !j->answers.ctx) status = open_answers(j, err);
     if (!status)
         status = nib_held_asked(o->model.settings, &asked, &(const nib_setting *){ NULL }, err);
     *quantizes = asked.format && !json_is_object(json_object_get(json, "quantization_config"));

@@ -6,9 +6,11 @@
 
 #include "adapter/adapter.h"
 #include "format/jsontext.h"
+#include "job/answer_loop.h"
 #include "job/evaluate_loop.h"
 #include "job/run_logs.h"
 #include "job/rundir.h"
+#include "model/outline.h"
 #include "nibble/finetune.h"
 #include "train/checkpoint.h"
 
@@ -34,9 +36,13 @@ typedef struct nib_finetune_job {
     int mini_batch;             /* texts at a time; 0: all */
     bool batch_is_free;         /* nobody gave a batch: its records stay, the micro-batch is what
                                  * fits */
+    nib_outline outline;        /* of the model, before its weights */
+    bool length_is_free;        /* nobody gave max_seq_length: it is what the memory allows */
+    bool length_by_memory;      /* and that was less than the longest record */
     nib_memory_plan plan;
     double trial_seconds;
     nib_eval_loop eval;         /* zeroed without eval_strategy */
+    nib_answer_loop answers;    /* zeroed where metric_for_best_model is of no answers */
     nib_trainer_state state;
     nib_log_window window;      /* since the last log line */
     nib_run_logs logs;
@@ -83,6 +89,8 @@ void nib_finetune_settle_steps(nib_train_options *t, uint64_t steps);
 int nib_finetune_eval_steps(const nib_train_options *t); /* logging_steps unless set */
 bool nib_finetune_wants_best(const nib_train_options *t);
 bool nib_finetune_metric_is_perplexity(const nib_train_options *t);
+/* Of answers to the evaluation records, for models that write text. */
+bool nib_finetune_metric_is_judged(const nib_train_options *t, nib_answer_score *score);
 /* Shows an evaluation to a schedule that goes by them (nib_trainer_judge()). */
 void nib_finetune_judge_rates(nib_finetune_job *j, const nib_log_entry *e);
 const char *nib_finetune_metric(const nib_train_options *t); /* "eval_loss", ... */
@@ -132,6 +140,14 @@ bool nib_history_diverged(const nib_trainer_state *s);
 /* The tokenizer, the task and the records; *quantizes: the weights will be while they are
  * loaded. */
 nib_status nib_finetune_open_inputs(nib_finetune_job *j, bool *quantizes, nib_error *err);
+/* Reads the records again with a max_seq_length, after what was made of those
+ * before is closed (nib_finetune_forget_records()). */
+nib_status nib_finetune_read_again(nib_finetune_job *j, int length, nib_error *err);
+void nib_finetune_forget_records(nib_finetune_job *j);
+/* finetune_length.c: a max_seq_length below the present one with which the plan may fit, by an
+ * estimate that the plan has to confirm; 0: none.  NIB_E_INVALID: more than 5 % of the records
+ * would be left out. */
+nib_status nib_finetune_shorter(nib_finetune_job *j, int *length, nib_error *err);
 /* Notes a classifier's labels, and the parts of its head that begin at random. */
 void nib_finetune_report_labels(nib_finetune_job *j);
 

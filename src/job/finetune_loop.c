@@ -140,26 +140,44 @@ static void log_scores(nib_log_entry *e, const nib_scores *s, bool scored)
 }
 
 /* What metric_for_best_model names. */
-static double metric_of(const job *j, const nib_eval_report *r)
+static double metric_of(const job *j, const nib_log_entry *e)
 {
-    const char *name = j->o->train.metric_for_best_model;
-    double value;
-    bool greater;
+    const char *const *names = nib_log_names(NIB_LOG_EVAL),
+               *metric = nib_finetune_metric(&j->o->train);
 
-    if (nib_finetune_metric_is_perplexity(&j->o->train)) return r->perplexity;
-    if (name && r->scores && nib_score_named(name, r->scores, &value, &greater)) return value;
-    return r->eval_loss;
+    for (size_t i = 0; names[i]; i++)
+        if (strcmp(names[i], metric) == 0) return e->values[i];
+    return e->values[NIB_EVAL_LOSS];
 }
 
 void nib_finetune_judge_rates(job *j, const nib_log_entry *e)
 {
-    const nib_train_options *o = &j->o->train;
-    const char *const *names = nib_log_names(NIB_LOG_EVAL),
-               *metric = nib_finetune_metric_is_perplexity(o) ? "eval_perplexity"
-                                                              : nib_finetune_metric(o);
+    nib_trainer_judge(j->trainer, metric_of(j, e));
+}
 
-    for (size_t i = 0; names[i]; i++)
-        if (strcmp(names[i], metric) == 0) nib_trainer_judge(j->trainer, e->values[i]);
+/* Answers the evaluation records, where the metric is of that. */
+static nib_status answer(job *j, nib_log_entry *e, nib_answer_means *means, nib_error *err)
+{
+    double of[NIB_ANSWER_SCORES];
+    nib_status status;
+
+    if (!j->answers.ctx) return NIB_OK;
+    status = nib_answer_loop_run(&j->answers, of, j->o->on_progress, j->o->user, err);
+    if (status) return status;
+    *means = (nib_answer_means){
+        .exact = of[NIB_ANSWER_EXACT], .exact_match = of[NIB_ANSWER_EXACT_MATCH],
+        .contains = of[NIB_ANSWER_CONTAINS], .rouge_l = of[NIB_ANSWER_ROUGE_L],
+        .chrf = of[NIB_ANSWER_CHRF], .json_valid = of[NIB_ANSWER_JSON_VALID],
+        .json_fields = of[NIB_ANSWER_JSON_FIELDS]
+    };
+    e->values[NIB_EVAL_EXACT] = means->exact;
+    e->values[NIB_EVAL_EXACT_MATCH] = means->exact_match;
+    e->values[NIB_EVAL_CONTAINS] = means->contains;
+    e->values[NIB_EVAL_ROUGE_L] = means->rouge_l;
+    e->values[NIB_EVAL_CHRF] = means->chrf;
+    e->values[NIB_EVAL_JSON_VALID] = means->json_valid;
+    e->values[NIB_EVAL_JSON_FIELDS] = means->json_fields;
+    return NIB_OK;
 }
 
 static nib_status evaluate(job *j, nib_error *err)
@@ -168,24 +186,29 @@ static nib_status evaluate(job *j, nib_error *err)
     nib_log_entry e = { NIB_LOG_EVAL, j->trainer->step, j->state.epoch, { 0 } };
     bool scored = nib_eval_loop_scores(&j->eval, NULL);
     nib_scores scores = { 0 };
+    nib_answer_means means = { 0 };
     nib_eval_report r;
     nib_status status;
 
     j->evaluate_pending = true; /* an interruption in the middle leaves it so */
     status = nib_eval_loop_run(&j->eval, &loss, err);
     if (status) return status;
+    (void)nib_eval_loop_scores(&j->eval, &scores);
+    log_scores(&e, &scores, scored);
+    status = answer(j, &e, &means, err);
+    if (status) return status;
     seconds = fmax(nib_clock_seconds() - began, 1e-9);
     r = (nib_eval_report){ .step = j->trainer->step, .epoch = j->state.epoch, .eval_loss = loss,
                            .perplexity = scored ? (double)NAN : exp(loss),
                            .eval_runtime = seconds };
-    if (nib_eval_loop_scores(&j->eval, &scores)) r.scores = &scores;
-    log_scores(&e, &scores, scored);
+    if (scored) r.scores = &scores;
+    if (j->answers.ctx) r.answers = &means;
     e.values[NIB_EVAL_LOSS] = loss;
     e.values[NIB_EVAL_PERPLEXITY] = r.perplexity;
     e.values[NIB_EVAL_RUNTIME] = seconds;
     e.values[NIB_EVAL_SAMPLES] = (double)nib_eval_loop_records(&j->eval) / seconds;
     e.values[NIB_EVAL_STEPS] = (double)nib_eval_loop_batches(&j->eval) / seconds;
-    if (nib_finetune_wants_best(&j->o->train)) r.best = judge(j, metric_of(j, &r));
+    if (nib_finetune_wants_best(&j->o->train)) r.best = judge(j, metric_of(j, &e));
     j->best_now = r.best;
     nib_finetune_judge_rates(j, &e);
     if (j->o->on_evaluate) j->o->on_evaluate(j->o->user, &r);

@@ -28,6 +28,12 @@ static uint64_t touched_weights(const job *j)
 
 bool nib_finetune_fits(const job *j) { return j->plan.total <= j->plan.available; }
 
+/* What evaluations take beside training. */
+static uint64_t evaluation_bytes(const job *j)
+{
+    return nib_eval_loop_bytes(&j->eval) + j->answers.bytes;
+}
+
 /* Plans the run with this micro-batch and accumulation; its trainer takes the place of the last
  * one. */
 static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
@@ -48,8 +54,7 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
     p->adapters += nib_params_trained_bytes(params); /* as they were a step before */
     p->adapters += nib_start_bytes(j->adapter);
     p->optimizer = nib_optimizer_bytes(params, &t, &p->paged);
-    p->total = p->weights + p->adapters + p->optimizer + nib_eval_loop_bytes(&j->eval) +
-               p->baseline;
+    p->total = p->weights + p->adapters + p->optimizer + evaluation_bytes(j) + p->baseline;
     rest = p->available > p->total ? p->available - p->total : 0;
     nib_trainer_destroy(j->trainer);
     j->trainer = NULL;
@@ -59,7 +64,7 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
                                     &j->trainer, err);
     if (status) return status;
     p->activations = nib_trainer_bytes(j->trainer, &p->scratch);
-    p->scratch += nib_eval_loop_bytes(&j->eval);
+    p->scratch += evaluation_bytes(j);
     p->total = p->weights + p->adapters + p->optimizer + p->baseline + p->activations + p->scratch;
     /* before any of that is taken, the adapter starts */
     start = p->weights + p->adapters + p->baseline + nib_start_peak(j->adapter);

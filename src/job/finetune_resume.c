@@ -268,6 +268,7 @@ void nib_finetune_end(job *j)
 {
     nib_run_logs_close(&j->logs);
     nib_trainer_state_free(&j->state);
+    nib_answer_loop_close(&j->answers);
     nib_eval_loop_close(&j->eval);
     nib_checkpoint_free(j->ctx, &j->resume);
     json_decref(j->identity);

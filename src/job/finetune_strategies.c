@@ -3,6 +3,8 @@
 
 #include "job/finetune_job.h"
 
+#define JUDGED_NAMES "exact_match, exact, contains, rougeL, chrf, json_valid, json_fields"
+
 static nib_status check_word(const char *key, const char *word, nib_error *err)
 {
     const char *more = strcmp(key, "save_strategy") == 0 ? ", best" : "";
@@ -45,18 +47,28 @@ bool nib_finetune_metric_is_perplexity(const nib_train_options *t)
     return m && strcmp(strncmp(m, "eval_", 5) == 0 ? m + 5 : m, "perplexity") == 0;
 }
 
+bool nib_finetune_metric_is_judged(const nib_train_options *t, nib_answer_score *score)
+{
+    const char *m = t->metric_for_best_model;
+
+    return m && nib_answer_score_named(strncmp(m, "eval_", 5) == 0 ? m + 5 : m, score);
+}
+
 const char *nib_finetune_metric(const nib_train_options *t)
 {
     const char *const *names = nib_log_names(NIB_LOG_EVAL);
     const char *m = t->metric_for_best_model;
+    nib_answer_score judged;
     nib_scores none = { 0 };
     double value;
     bool greater;
 
     if (m && strncmp(m, "eval_", 5) == 0) m += 5;
     if (!m || (!nib_finetune_metric_is_perplexity(t) &&
+               !nib_finetune_metric_is_judged(t, &judged) &&
                !nib_score_named(m, &none, &value, &greater)))
         return "eval_loss";
+    if (strcmp(m, "rouge_l") == 0) m = "rougeL"; /* as others log it */
     for (size_t i = 0; names[i]; i++)
         if (strcmp(names[i] + 5, m) == 0) return names[i];
     return "eval_loss";
@@ -65,10 +77,12 @@ const char *nib_finetune_metric(const nib_train_options *t)
 bool nib_finetune_greater_is_better(const nib_train_options *t)
 {
     nib_scores none = { 0 };
+    nib_answer_score judged;
     double value;
     bool greater = false;
 
     if (t->greater_is_better >= 0) return t->greater_is_better == 1;
+    if (nib_finetune_metric_is_judged(t, &judged)) return true;
     (void)nib_score_named(nib_finetune_metric(t), &none, &value, &greater);
     return greater;
 }
@@ -83,8 +97,8 @@ static nib_status check_save_best(const nib_train_options *t, nib_error *err)
                         "evaluate on (eval_data, eval_split or val_size)");
     if (!t->metric_for_best_model)
         return nib_fail(err, NIB_E_INVALID,
-                        "save_strategy best needs metric_for_best_model: loss, perplexity, or of "
-                        "classifiers %s", nib_score_names());
+                        "save_strategy best needs metric_for_best_model: loss, perplexity, "
+                        JUDGED_NAMES ", or of classifiers %s", nib_score_names());
     return NIB_OK;
 }
 
@@ -95,8 +109,8 @@ static nib_status check_best(const nib_train_options *t, nib_error *err)
 
     if (m && strcmp(bare, "loss") != 0 && strcmp(nib_finetune_metric(t), "eval_loss") == 0)
         return nib_fail(err, NIB_E_INVALID,
-                        "metric_for_best_model: '%s', known are loss, perplexity, and of "
-                        "classifiers %s", m, nib_score_names());
+                        "metric_for_best_model: '%s', known are loss, perplexity, of answers "
+                        JUDGED_NAMES ", and of classifiers %s", m, nib_score_names());
     if (t->early_stopping_patience < 0 || !(t->early_stopping_threshold >= 0))
         return nib_fail(err, NIB_E_INVALID,
                         "early_stopping_patience %d and early_stopping_threshold %g: from 0",

@@ -4,32 +4,11 @@
 #include <stdio.h>
 
 #include "generate/ahead.h"
-#include "generate/settings.h"
+#include "job/generate_parts.h"
 #include "job/generate_text.h"
-#include "job/generate_tokens.h"
 #include "job/memory.h"
 #include "job/open.h"
 #include "job/other_form.h"
-#include "job/prompts.h"
-
-struct nib_generator {
-    nib_ctx *ctx;
-    char *dir;                   /* the model's */
-    nib_tokenizer *tokenizer;
-    nib_prompts prompts;
-    nib_model *model;
-    nib_adapter **adapters;      /* adapters[i] fills slot i */
-    char **names;
-    size_t adapter_count;
-    nib_generation defaults;     /* generation_config.json's */
-    nib_sampler sampler;
-    nib_decoder *decoder;
-    nib_state *state;            /* of the text at hand */
-    size_t capacity;             /* the decoder's and the state's, in tokens */
-    nib_tokens tokens;
-    uint32_t *ids;               /* of the prompt, then of what was generated */
-    size_t id_count, ids_capacity;
-};
 
 /* --- opening --- */
 
@@ -114,13 +93,13 @@ void nib_generator_close(nib_generator *g)
     nib_sampler_free(&g->sampler);
     nib_generation_free(g->ctx, &g->defaults);
     for (size_t i = 0; i < g->adapter_count; i++) {
-        nib_adapter_close(g->adapters[i]);
+        if (!g->borrows) nib_adapter_close(g->adapters[i]);
         nib_free(g->ctx, g->names[i]);
     }
     nib_free(g->ctx, g->adapters);
     nib_free(g->ctx, g->names);
-    nib_model_close(g->model);
-    nib_tokenizer_close(g->tokenizer);
+    if (!g->borrows) nib_model_close(g->model);
+    if (!g->borrows) nib_tokenizer_close(g->tokenizer);
     nib_prompts_close(&g->prompts);
     nib_free(g->ctx, g->dir);
     nib_tokens_free(g->ctx, &g->tokens);
@@ -279,7 +258,7 @@ static nib_status take_ids(nib_generator *g, const uint32_t *ids, size_t count, 
     return status;
 }
 
-static nib_status make_decoder(nib_generator *g, size_t capacity, nib_error *err)
+nib_status nib_generator_make_room(nib_generator *g, size_t capacity, nib_error *err)
 {
     nib_status status;
 
@@ -376,7 +355,7 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
                  most, prompt, g->model->graph->positions, room);
         most = room;
     }
-    status = make_decoder(g, prompt + most, err);
+    status = nib_generator_make_room(g, prompt + most, err);
     if (!status && !nib_grow(g->ctx, &g->ids, &g->ids_capacity, prompt + most, sizeof *g->ids))
         status = nib_fail(err, NIB_E_NOMEM, "%zu tokens: out of memory", prompt + most);
     if (!status) status = nib_generated_open(text, g->ctx, g->tokenizer, o, err);
@@ -385,7 +364,7 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
                                            use->stop_string_count, g->ids, prompt, err);
     if (status) return status;
     so_far.ids = g->ids; /* which have room for the text now */
-    speaks = (nib_conversation){ g->state, slot }; /* made by make_decoder() */
+    speaks = (nib_conversation){ g->state, slot }; /* made by nib_generator_make_room() */
     nib_sampler_forget(&g->sampler);
     for (size_t i = 0; i < prompt; i++) nib_sampler_see(&g->sampler, g->ids[i]);
     start = nib_clock_seconds();
@@ -457,7 +436,7 @@ nib_status nib_generator_likelihood(nib_generator *g, const uint32_t *ids, size_
     if (!status && longest > most - count)
         status = nib_fail(err, NIB_E_INVALID, "a prompt of %zu tokens and a text of %zu: the model "
                           "takes at most %zu", count, longest, most);
-    if (!status) status = make_decoder(g, count + longest, err);
+    if (!status) status = nib_generator_make_room(g, count + longest, err);
     if (status) return status;
     g->model->graph->precision = use.precision;
     return nib_likelihood(g->decoder, (nib_conversation){ g->state, slot }, g->ids, count, texts,

@@ -14,8 +14,6 @@
 #include "train/data.h"
 #include "train/prompt_form.h"
 
-enum { LEAST_NEW = 16, MOST_NEW = 256 };
-
 /* --- who answers --- */
 
 static nib_status find_contestants(nib_judgement *j, nib_error *err)
@@ -50,36 +48,18 @@ static nib_status find_contestants(nib_judgement *j, nib_error *err)
 
 /* --- what is asked --- */
 
-static bool asks(nib_record_shape shape)
-{
-    return shape != NIB_SHAPE_TEXT && shape != NIB_SHAPE_TEMPLATE && shape != NIB_SHAPE_STREAM &&
-           shape < NIB_SHAPE_LABELLED;
-}
-
-/* Tokens before the first that is trained. */
-static size_t prompt_length(const nib_record *r)
-{
-    size_t n = 0;
-
-    while (n < r->length && !r->trained[n]) n++;
-    return n;
-}
-
 static nib_status take_texts(nib_judgement *j, nib_tokenizer *t, const nib_dataset *d, size_t i,
                              size_t *longest, nib_error *err)
 {
     nib_record r = nib_dataset_record(d, i);
-    size_t prompt = prompt_length(&r), bytes;
-    nib_status status;
+    nib_asked *a = &j->asked[i];
+    size_t bytes;
+    nib_status status = nib_asked_find(&r, false, j->o->data.data, i, a, err);
 
-    if (!prompt || prompt == r.length)
-        return nib_fail(err, NIB_E_INVALID, "%s: record %zu of those read has %s", j->o->data.data,
-                        i + 1, prompt ? "nothing that is wanted" : "no prompt");
-    *longest = nib_max(*longest, r.length - prompt);
-    status = nib_tokenizer_decode(t, r.ids, prompt, false, &j->prompts[i], &bytes, err);
-    return status ? status
-                  : nib_tokenizer_decode(t, r.ids + prompt, r.length - prompt, true, &j->wanted[i],
-                                         &bytes, err);
+    if (status) return status;
+    *longest = nib_max(*longest, a->end - a->prompt);
+    status = nib_tokenizer_decode(t, r.ids, a->prompt, false, &j->prompts[i], &bytes, err);
+    return status ? status : nib_asked_wanted(t, &r, *a, &j->wanted[i], err);
 }
 
 /* What the options leave open is as the first adapter was trained.  *own: a chat template beside
@@ -159,7 +139,7 @@ static nib_status open_data(nib_judgement *j, nib_generator *g, nib_dataset **ou
     if (status) return status;
     if (nib_shape_has_choices(shape))
         return nib_judge_read_choices(j, g, shape, err);
-    if (!asks(shape))
+    if (!nib_shape_asks(shape))
         return nib_fail(err, NIB_E_INVALID, "%s: records of the form '%s' have no prompt that "
                         "could be answered; those that do: prompt and completion, chats, FAQ, "
                         "Alpaca, multiple choice, --prompt-template with --completion-template",
@@ -167,15 +147,16 @@ static nib_status open_data(nib_judgement *j, nib_generator *g, nib_dataset **ou
                         nib_shape_name(shape));
     j->records = nib_dataset_count(*out);
     j->truncated = nib_dataset_counts(*out).truncated;
+    j->asked = nib_new_array(j->ctx, j->records, sizeof *j->asked);
     j->prompts = nib_new_array(j->ctx, j->records, sizeof *j->prompts);
     j->wanted = nib_new_array(j->ctx, j->records, sizeof *j->wanted);
-    if (!j->prompts || !j->wanted)
+    if (!j->asked || !j->prompts || !j->wanted)
         return nib_fail(err, NIB_E_NOMEM, "%zu records: out of memory", j->records);
     for (size_t i = 0; i < j->records && !status; i++)
         status = take_texts(j, t, *out, i, &longest, err);
     j->max_new_tokens = j->o->max_new_tokens > 0
         ? (size_t)j->o->max_new_tokens
-        : nib_min(nib_max(2 * longest, (size_t)LEAST_NEW), (size_t)MOST_NEW);
+        : nib_asked_new_tokens(longest);
     if (!status && j->truncated)
         nib_warn_code(j->ctx, "truncated", "%" PRIu64 " of %zu records are longer than "
                       "max_seq_length %d: what is wanted of them is cut, and no answer can match "
@@ -201,7 +182,7 @@ static nib_status ask(nib_judgement *j, nib_generator *g, nib_contestant *c, con
     how.float32_matmul_precision = "highest";
     how.no_adapter = c->base;
     how.adapter = c->base ? NULL : c->name;
-    status = nib_generator_run_tokens(g, r.ids, prompt_length(&r), &how, &result, err);
+    status = nib_generator_run_tokens(g, r.ids, j->asked[i].prompt, &how, &result, err);
     if (status) return status;
     c->new_tokens += result.new_tokens;
     c->unended += strcmp(result.stop_reason, "length") == 0;
@@ -369,6 +350,7 @@ nib_status nib_judge(nib_ctx *ctx, const nib_judge_options *options, nib_report_
     nib_judge_free_choices(&j);
     free_texts(&j, j.prompts);
     free_texts(&j, j.wanted);
+    nib_free(ctx, j.asked);
     nib_free(ctx, j.contestants);
     nib_free(ctx, j.scores);
     nib_free(ctx, j.summaries);

@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "job/answer_interval.h"
+#include "job/asked.h"
 #include "job/json_schema.h"
 #include "nibble/judge.h"
 
@@ -37,6 +38,7 @@ typedef struct nib_judgement {
     const nib_judge_options *o;
     nib_contestant *contestants;
     size_t contestant_count, against;
+    nib_asked *asked;              /* [records], or NULL: of multiple choice */
     char **prompts, **wanted;      /* [records] */
     nib_json_schema *schema;       /* or NULL */
     nib_choice_question *questions;       /* [records], or NULL: answers are generated */

@@ -81,6 +81,16 @@ static void make_tile(void *arg, size_t tile, unsigned worker)
 /* Floats of a row of the matrix: scale, error, norm, greatest, and bounds for each row of x. */
 enum { ROW_FLOATS = 4 + 2 * NIB_DOT_ROWS };
 
+uint64_t nib_sketch_bytes(nib_ctx *ctx, const nib_weight *w)
+{
+    uint64_t rows = w->out, wide = nib_round_up(w->in, NIB_DOT8_STEP);
+
+    return rows * (wide + ROW_FLOATS * sizeof(float) + NIB_DOT_ROWS * sizeof(uint32_t)) +
+           nib_ceil_div(rows, ROWS) * NIB_DOT_ROWS * sizeof(bounds) +
+           wide * NIB_DOT_ROWS * sizeof(int16_t) +
+           nib_threads(ctx) * w->in * (sizeof(float) + sizeof(uint16_t));
+}
+
 nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
                              const nib_weight *w, nib_sketch **out, nib_error *err)
 {

@@ -24,6 +24,8 @@ typedef struct nib_sketch nib_sketch;
 nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
                              const nib_weight *w, nib_sketch **out, nib_error *err);
 void nib_sketch_destroy(nib_sketch *s); /* NULL is fine */
+/* What one of w takes, while it is made too. */
+uint64_t nib_sketch_bytes(nib_ctx *ctx, const nib_weight *w);
 
 /* Rows of the matrix in ascending order, in the sketch's own memory until the next call; count 0:
  * no bounds can be had, for x is 0 or too large or too small. */

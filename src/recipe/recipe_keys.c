@@ -234,8 +234,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("val_size", OWN, FLOAT, o.val_size, "0.1",
            "records held out of data and evaluated on: a fraction, or a number")
     RESULT("max_seq_length", SFT, INT, o.data.max_seq_length, "1024",
-           "tokens of a record; default: the longest record, up to what the model allows (peft, "
-           "with full, and where no text is written: 1024)")
+           "tokens of a record; default: the longest record, up to what model and memory allow "
+           "(peft, with full, and where no text is written: 1024)")
     WORDS("long_records", OWN, o.data.long_records, "drop cut", "drop",
           "records beyond max-seq-length: drop (default; more than 5 % is an error) or cut (peft)")
     FREE("dataset_text_field", SFT, TEXT, dataset_text_field, "text",
@@ -331,10 +331,13 @@ const nib_recipe_row nib_recipe_rows[] = {
              "matthews_correlation eval_matthews_correlation mse eval_mse pearson eval_pearson "
              "spearmanr eval_spearmanr exact_match eval_exact_match overall_f1 eval_overall_f1 "
              "overall_precision eval_overall_precision overall_recall eval_overall_recall "
+             "exact eval_exact contains eval_contains rougeL eval_rougeL rouge_l eval_rouge_l "
+             "chrf eval_chrf json_valid eval_json_valid json_fields eval_json_fields "
              "recall@1 eval_recall@1 recall@3 eval_recall@3 recall@5 eval_recall@5 recall@10 "
              "eval_recall@10 mrr@10 eval_mrr@10", "loss",
-             "loss or perplexity; of classifiers accuracy, f1, matthews_correlation, mse, pearson, "
-             "spearmanr; of spans overall_f1; of answers in a context exact_match, f1; of "
+             "loss or perplexity; of generated answers exact_match, exact, contains, rougeL, chrf, "
+             "json_valid, json_fields; of classifiers accuracy, f1, matthews_correlation, mse, "
+             "pearson, spearmanr; of spans overall_f1; of answers in a context exact_match, f1; of "
              "embeddings spearmanr, recall@10, mrr@10")
     RESULT_IF(EVALUATED, "greater_is_better", TRAIN, CHOICE, o.train.greater_is_better, NULL,
               "default: as the metric wants it")

@@ -8,11 +8,12 @@
 
 static const char *const train_names[] = { "grad_norm", "learning_rate", "loss", NULL };
 static const char *const eval_names[] = {
-    "eval_accuracy", "eval_exact_match", "eval_f1", "eval_loss", "eval_matthews_correlation",
+    "eval_accuracy", "eval_chrf", "eval_contains", "eval_exact", "eval_exact_match", "eval_f1",
+    "eval_json_fields", "eval_json_valid", "eval_loss", "eval_matthews_correlation",
     "eval_mrr@10", "eval_mse",
     "eval_overall_f1", "eval_overall_precision", "eval_overall_recall",
     "eval_pearson", "eval_perplexity", "eval_recall@1", "eval_recall@10", "eval_recall@3",
-    "eval_recall@5", "eval_runtime", "eval_samples_per_second", "eval_spearmanr",
+    "eval_recall@5", "eval_rougeL", "eval_runtime", "eval_samples_per_second", "eval_spearmanr",
     "eval_steps_per_second", NULL
 };
 static const char *const end_names[] = { "peak_memory_bytes",

@@ -9,14 +9,16 @@
 #include "format/jsontext.h"
 
 typedef enum nib_log_kind { NIB_LOG_TRAIN, NIB_LOG_EVAL, NIB_LOG_END } nib_log_kind;
-enum { NIB_LOG_VALUES = 20 };
+enum { NIB_LOG_VALUES = 26 };
 /* Places of an evaluation's values. */
 enum {
-    NIB_EVAL_ACCURACY, NIB_EVAL_EXACT_MATCH, NIB_EVAL_F1, NIB_EVAL_LOSS, NIB_EVAL_MATTHEWS,
+    NIB_EVAL_ACCURACY, NIB_EVAL_CHRF, NIB_EVAL_CONTAINS, NIB_EVAL_EXACT, NIB_EVAL_EXACT_MATCH,
+    NIB_EVAL_F1, NIB_EVAL_JSON_FIELDS, NIB_EVAL_JSON_VALID, NIB_EVAL_LOSS, NIB_EVAL_MATTHEWS,
     NIB_EVAL_MRR, NIB_EVAL_MSE,
     NIB_EVAL_OVERALL_F1, NIB_EVAL_OVERALL_PRECISION, NIB_EVAL_OVERALL_RECALL,
     NIB_EVAL_PEARSON, NIB_EVAL_PERPLEXITY, NIB_EVAL_RECALL_1, NIB_EVAL_RECALL_10, NIB_EVAL_RECALL_3,
-    NIB_EVAL_RECALL_5, NIB_EVAL_RUNTIME, NIB_EVAL_SAMPLES, NIB_EVAL_SPEARMANR, NIB_EVAL_STEPS
+    NIB_EVAL_RECALL_5, NIB_EVAL_ROUGE_L, NIB_EVAL_RUNTIME, NIB_EVAL_SAMPLES, NIB_EVAL_SPEARMANR,
+    NIB_EVAL_STEPS
 };
 
 /* One entry of log_history.  The values are those of nib_log_names(kind), in its order. */
@@ -29,11 +31,12 @@ typedef struct nib_log_entry {
 
 /* The keys of a kind, sorted, besides "epoch" and "step"; NULL ends them.
  *   train: grad_norm learning_rate loss
- *   eval:  eval_accuracy eval_f1 eval_loss eval_matthews_correlation eval_mrr@10 eval_mse
- *          eval_overall_f1 eval_overall_precision eval_overall_recall eval_pearson eval_perplexity
- *          eval_recall@1 eval_recall@10 eval_recall@3 eval_recall@5 eval_runtime
- *          eval_samples_per_second eval_spearmanr eval_steps_per_second; those without meaning for
- *          the run are NaN
+ *   eval:  eval_accuracy eval_chrf eval_contains eval_exact eval_exact_match eval_f1
+ *          eval_json_fields eval_json_valid eval_loss eval_matthews_correlation eval_mrr@10
+ *          eval_mse eval_overall_f1 eval_overall_precision eval_overall_recall eval_pearson
+ *          eval_perplexity eval_recall@1 eval_recall@10 eval_recall@3 eval_recall@5 eval_rougeL
+ *          eval_runtime eval_samples_per_second eval_spearmanr eval_steps_per_second; those without
+ *          meaning for the run are NaN
  *   end:   peak_memory_bytes total_flos train_loss train_runtime train_samples_per_second
  *          train_steps_per_second */
 const char *const *nib_log_names(nib_log_kind kind);

@@ -102,4 +102,41 @@ static inline bool run_exists(const char *dir, const char *name)
     return nib_file_exists(path);
 }
 
+static inline nib_status run_here(const nib_finetune_options *o, int threads, nib_error *err)
+{
+    nib_ctx *ctx = test_ctx_threads(threads, NULL);
+    nib_status status = nib_finetune(ctx, o, err);
+    test_ctx_release(ctx);
+    return status;
+}
+
+static int run_kill_after;
+static inline void run_kill_at(void *user, const nib_step_report *r)
+{
+    (void)user;
+    if (r->step == (uint64_t)run_kill_after) raise(SIGKILL);
+}
+
+/* The run in a process of its own, killed after `step`; its wait status. */
+static inline int run_killed(nib_finetune_options o, int step, int threads)
+{
+    int status = -1;
+    pid_t child = fork();
+
+    if (child == 0) {
+        nib_ctx *ctx;
+        nib_error err;
+        run_kill_after = step;
+        o.on_step = run_kill_at;
+        if (nib_ctx_create(&(nib_ctx_options){ .threads = threads }, &ctx, &err)) _exit(99);
+        if (nib_finetune(ctx, &o, &err)) {
+            fprintf(stderr, "%s\n", err.message);
+            _exit(1);
+        }
+        _exit(0);
+    }
+    if (child > 0) waitpid(child, &status, 0);
+    return status;
+}
+
 #endif

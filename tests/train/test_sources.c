@@ -193,7 +193,7 @@ static void kill_at(void *user, const nib_step_report *r)
     if (r->step == kill_after) raise(SIGKILL);
 }
 
-static nib_status run_here(const nib_finetune_options *o, nib_error *err)
+static nib_status train_here(const nib_finetune_options *o, nib_error *err)
 {
     return nib_finetune(test_ctx(), o, err);
 }
@@ -220,7 +220,7 @@ static void test_resumed(void)
         const char *out = shuffle ? "killed" : "killed-in-order";
         whole = mixed(shuffle ? "whole" : "whole-in-order", 0.3);
         whole.train.shuffle = shuffle;
-        REQUIRE_OK(run_here(&whole, &err), err);
+        REQUIRE_OK(train_here(&whole, &err), err);
         for (int k = 3; k <= 6; k += 3) {
             pid_t child = fork();
             int status = 0;
@@ -238,7 +238,7 @@ static void test_resumed(void)
         }
         o = mixed(out, 0.3);
         o.train.shuffle = shuffle;
-        REQUIRE_OK(run_here(&o, &err), err);
+        REQUIRE_OK(train_here(&o, &err), err);
         CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"),
               "shuffle %d: a resumed run has other bytes", shuffle);
     }
@@ -252,12 +252,12 @@ static void test_other_weight(void)
 
     write_source("old.jsonl", 9, 20);
     o = mixed("out", 0.3);
-    REQUIRE_OK(run_here(&o, &err), err);
+    REQUIRE_OK(train_here(&o, &err), err);
     o = mixed("out", 0.4);
     o.resume_from_checkpoint = "last";
     o.train.max_steps = 9;
     o.train.lr_scheduler_type = "constant";
-    CHECK(run_here(&o, &err) == NIB_E_MISMATCH && strstr(err.message, "data weights"), "%s",
+    CHECK(train_here(&o, &err) == NIB_E_MISMATCH && strstr(err.message, "data weights"), "%s",
           err.message);
 }
 
