@@ -1,5 +1,7 @@
 /* verb_runs.c - nibble runs. */
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -73,15 +75,39 @@ static nib_status follow(watch *w)
     return status;
 }
 
+/* Can the terminal show braille?  By the locale, as the C library reads it, but for the console,
+ * whose font has none; NO_UNICODE set to anything: it cannot. */
+static bool shows_braille(void)
+{
+    static const char *const names[] = { "LC_ALL", "LC_CTYPE", "LANG" };
+    const char *no = getenv("NO_UNICODE"), *terminal = getenv("TERM"), *locale = NULL;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names && (!locale || !*locale); i++)
+        locale = getenv(names[i]);
+    if ((no && *no) || (terminal && strcmp(terminal, "linux") == 0) || !locale) return false;
+    return strcasestr(locale, "utf-8") || strcasestr(locale, "utf8");
+}
+
+static int screen_columns(void)
+{
+    enum { USUAL = 80 };
+    struct winsize size;
+
+    return isatty(1) && ioctl(1, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : USUAL;
+}
+
 int verb_runs(int argc, char **argv)
 {
     watch w = { .failures = 0 };
-    bool watches = false;
+    bool watches = false, plots = false;
     option options[] = {
         { "watch", OPTION_FLAG, &watches, NULL,
           "print the table again when it changes, until none of the runs is running" },
         { "sort", OPTION_STRING, &w.o.sort, "eval_loss",
           "by a column or a key of recipes, the least first; -eval_f1: the greatest first" },
+        { "plot", OPTION_FLAG, &plots, NULL,
+          "plot the losses below the table; in ASCII where the locale is not UTF-8 or NO_UNICODE "
+          "is set" },
         SESSION_OPTIONS(&w.s),
     };
     verb v = { .name = "runs", .arguments = "DIR...",
@@ -100,6 +126,8 @@ int verb_runs(int argc, char **argv)
     w.o.dirs = v.positional;
     w.o.dir_count = v.positional_count;
     w.o.running = &w.running;
+    w.o.plot_columns = plots ? screen_columns() : 0;
+    w.o.ascii = !shows_braille();
     status = watches ? follow(&w) : look(&w);
     nib_report_free(w.s.ctx, w.shown);
     code = session_end(&w.s, status);

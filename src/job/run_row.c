@@ -173,6 +173,34 @@ static bool ended_by_loss(nib_ctx *ctx, const char *dir)
     return yes;
 }
 
+nib_status nib_run_history(nib_ctx *ctx, const char *dir, nib_trainer_state *out, nib_error *err)
+{
+    int64_t newest = newest_checkpoint(ctx, dir);
+    nib_rundir_state place = NIB_RUNDIR_FREE;
+    nib_trainer_state s;
+    nib_filemap map = { 0 };
+    char *path = NULL;
+    nib_status status = nib_rundir_look(ctx, dir, &place, err);
+
+    nib_trainer_state_init(ctx, &s);
+    if (status) return status;
+    if (place == NIB_RUNDIR_FREE && has(ctx, dir, "trainer_state.json"))
+        path = nib_sprintf(ctx, "%s/trainer_state.json", dir);
+    else if (newest >= 0)
+        path = nib_sprintf(ctx, "%s/checkpoint-%" PRId64 "/trainer_state.json", dir, newest);
+    else goto done; /* nothing yet */
+    status = path ? nib_filemap_open(path, &map, err)
+                  : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    if (!status)
+        status = nib_trainer_state_parse(&s, (const char *)map.base, map.bytes, path, err);
+done:
+    if (status) nib_trainer_state_free(&s);
+    else *out = s;
+    nib_filemap_close(&map);
+    nib_free(ctx, path);
+    return status;
+}
+
 nib_status nib_run_row(nib_ctx *ctx, const char *dir, json_t **out, nib_error *err)
 {
     json_t *settings = json_object(), *row = json_pack("{s:s}", "run", dir);

@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "base/base.h"
+#include "train/trainer_state.h"
 
 /* Is it the output directory of a run? */
 bool nib_is_run(nib_ctx *ctx, const char *dir);
@@ -14,5 +14,8 @@ bool nib_is_run(nib_ctx *ctx, const char *dir);
  * Of a run that is not finished all is that of its newest checkpoint; what is not known is left
  * out.  *out is the caller's.  NIB_E_FORMAT, NIB_E_IO, NIB_E_NOMEM. */
 nib_status nib_run_row(nib_ctx *ctx, const char *dir, json_t **out, nib_error *err);
+/* What it logged, up to the same step; empty where nothing is known yet.  *out is the caller's:
+ * nib_trainer_state_free().  The same errors. */
+nib_status nib_run_history(nib_ctx *ctx, const char *dir, nib_trainer_state *out, nib_error *err);
 
 #endif

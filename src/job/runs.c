@@ -8,6 +8,7 @@
 
 #include "base/filemap.h"
 #include "format/json.h"
+#include "job/run_plot.h"
 #include "job/run_row.h"
 
 typedef struct table {
@@ -229,7 +230,8 @@ static size_t make_columns(const table *t, column *to)
     static const char *const scores[] = { "eval_perplexity", "eval_accuracy", "eval_f1",
                                           "eval_matthews_correlation", "eval_mse", "eval_pearson",
                                           "eval_spearmanr", "eval_recall@1", "eval_mrr@10",
-                                          "eval_overall_f1" };
+                                          "eval_overall_f1", "eval_exact_match", "eval_chrf",
+                                          "eval_rougeL", "eval_json_valid" };
     const json_t *key;
     size_t count = 0, i;
 
@@ -280,6 +282,40 @@ static nib_status print_table(const table *t, char **out, nib_error *err)
     return *out ? NIB_OK : no_memory(err);
 }
 
+/* The report, with plots of its runs behind it in place of *out. */
+static nib_status add_plots(const table *t, const nib_runs_options *o, char **out, nib_error *err)
+{
+    nib_plot_run runs[NIB_PLOT_MOST];
+    nib_trainer_state states[NIB_PLOT_MOST];
+    nib_text text = { .ctx = t->ctx };
+    size_t wanted = json_array_size(t->rows), count = 0;
+    nib_status status = NIB_OK;
+
+    if (wanted > NIB_PLOT_MOST)
+        return nib_fail(err, NIB_E_INVALID, "plot: %zu runs, a plot has at most %d: name some of "
+                        "them", wanted, NIB_PLOT_MOST);
+    nib_text_puts(&text, *out);
+    while (count < wanted && !status) {
+        const char *dir = json_string_value(
+            json_object_get(json_array_get(t->rows, count), "run"));
+        runs[count] = (nib_plot_run){ dir, &states[count] };
+        status = nib_run_history(t->ctx, dir, &states[count], err);
+        count += !status;
+    }
+    if (!status)
+        status = nib_plot_losses(t->ctx, runs, count, (size_t)o->plot_columns, o->ascii, &text,
+                                 err);
+    if (!status && text.failed) status = no_memory(err);
+    while (count) nib_trainer_state_free(&states[--count]);
+    if (!status) {
+        nib_free(t->ctx, *out);
+        *out = nib_strdup(t->ctx, text.data);
+        if (!*out) status = no_memory(err);
+    }
+    nib_text_free(&text);
+    return status;
+}
+
 static nib_status print_json(const table *t, char **out, nib_error *err)
 {
     json_t *root = json_pack("{s:O, s:O}", "runs", t->rows, "differ", t->differ);
@@ -307,6 +343,8 @@ nib_status nib_runs(nib_ctx *ctx, const nib_runs_options *options, nib_report_fo
     table t = { ctx, json_array(), json_array() };
     nib_status status = t.rows && t.differ ? NIB_OK : no_memory(err);
 
+    if (!status && options->plot_columns > 0 && form == NIB_REPORT_JSON)
+        status = nib_fail(err, NIB_E_INVALID, "plot: is for people, and JSON is asked for");
     for (size_t i = 0; i < options->dir_count && !status; i++) {
         const char *dir = options->dirs[i];
         if (!nib_file_exists(dir)) status = nib_fail(err, NIB_E_IO, "%s: it is not there", dir);
@@ -317,6 +355,10 @@ nib_status nib_runs(nib_ctx *ctx, const nib_runs_options *options, nib_report_fo
     if (!status) status = sort_rows(&t, options->sort, err);
     if (!status)
         status = form == NIB_REPORT_JSON ? print_json(&t, out, err) : print_table(&t, out, err);
+    if (!status && options->plot_columns > 0) {
+        status = add_plots(&t, options, out, err);
+        if (status) nib_report_free(ctx, *out);
+    }
     if (!status && options->running) *options->running = count_running(t.rows);
     json_decref(t.rows);
     json_decref(t.differ);

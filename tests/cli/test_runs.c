@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -179,9 +180,87 @@ static void test_refused(void)
     CHECK(e.exit_code == 1 && has(e.said, "sort: no run has 'nothing'"), "%s%s", e.out, e.said);
 }
 
+/* A row of the first plot: its text behind the frame; NULL: there are fewer. */
+static const char *plot_row(const char *out, size_t row)
+{
+    const char *at = strstr(out, "loss by step");
+
+    for (size_t i = 0; at && i <= row; i++) at = (at = strchr(at, '\n')) ? at + 1 : NULL;
+    return at && (at = strchr(at, '|')) ? at + 1 : NULL;
+}
+
+static size_t line_of(const char *text) { return strcspn(text, "\n"); }
+
+/* Two histories made by hand: one falls along a straight line, one stays; the picture is known. */
+static void write_run(const char *name, double first, double last)
+{
+    char path[700];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s", test_tmpdir(), name);
+    REQUIRE(mkdir(path, 0777) == 0);
+    snprintf(path, sizeof path, "%s/%s/recipe.yaml", test_tmpdir(), name);
+    REQUIRE(f = fopen(path, "w"));
+    fputs("seed: 1\n", f);
+    fclose(f);
+    snprintf(path, sizeof path, "%s/%s/trainer_state.json", test_tmpdir(), name);
+    REQUIRE(f = fopen(path, "w"));
+    fputs("{\"global_step\": 12, \"max_steps\": 12, \"epoch\": 1.0, \"log_history\": [", f);
+    for (int i = 1; i <= 12; i++)
+        fprintf(f, "%s{\"epoch\": 1.0, \"grad_norm\": 1.0, \"learning_rate\": 0.1, \"loss\": %g, "
+                "\"step\": %d}", i > 1 ? ", " : "", first + (last - first) * (i - 1) / 11, i);
+    fputs("]}\n", f);
+    fclose(f);
+}
+
+static void test_plot(void)
+{
+    char falls[600], stays[600];
+    program_end e;
+
+    snprintf(falls, sizeof falls, "%s/falls", test_tmpdir());
+    snprintf(stays, sizeof stays, "%s/stays", test_tmpdir());
+    write_run("falls", 12, 1);
+    write_run("stays", 6, 6);
+    setenv("LC_ALL", "C", 1);
+    REQUIRE(NIBBLE(&e, "runs", falls, "--plot"));
+    REQUIRE(e.exit_code == 0, "%s", e.said);
+    CHECK(has(e.out, "      12 |") && has(e.out, "       1 |") && has(e.out, "loss by step\n") &&
+              !has(e.out, "logarithmic") && !has(e.out, "eval_loss by"), "%s", e.out);
+    for (size_t row = 0; row < 12; row++) { /* 70 characters fall by 12 */
+        const char *at = plot_row(e.out, row);
+        size_t from = at ? strspn(at, " ") : 0, to = at ? line_of(at) : 0;
+        CHECK(at && strspn(at + from, "*") == to - from && to > from, "row %zu: %s", row, e.out);
+        CHECK(at && from <= row * 70 / 11 && to >= row * 69 / 11, "row %zu from %zu to %zu", row,
+              from, to);
+    }
+    REQUIRE(NIBBLE(&e, "runs", falls, stays, "--plot"));
+    REQUIRE(e.exit_code == 0, "%s", e.said);
+    CHECK(has(e.out, " a  ") && has(e.out, " b  ") && !has(e.out, "*"), "%s", e.out);
+    CHECK(plot_row(e.out, 0)[0] == 'a' && !memchr(plot_row(e.out, 0), 'b',
+                                                  line_of(plot_row(e.out, 0))), "%s", e.out);
+    CHECK(strspn(plot_row(e.out, 7), "ab#") == 70 || strspn(plot_row(e.out, 6), "ab#") == 70, "%s",
+          e.out); /* the level one, across the whole width */
+
+    setenv("LC_ALL", "de_DE.UTF-8", 1);
+    setenv("TERM", "xterm", 1);
+    REQUIRE(NIBBLE(&e, "runs", falls, "--plot"));
+    /* its first character: dots 1 and 5 or more of the upper left, U+28xx */
+    CHECK(e.exit_code == 0 && memcmp(plot_row(e.out, 0), "\xe2\xa0", 2) == 0 &&
+              (plot_row(e.out, 0)[2] & 1), "%s", e.out);
+    CHECK(!has(e.out, "*"), "%s", e.out);
+    setenv("NO_UNICODE", "1", 1);
+    REQUIRE(NIBBLE(&e, "runs", falls, "--plot"));
+    CHECK(e.exit_code == 0 && plot_row(e.out, 0)[0] == '*', "%s", e.out);
+    unsetenv("NO_UNICODE");
+    REQUIRE(NIBBLE(&e, "runs", falls, "--plot", "--json"));
+    CHECK(e.exit_code != 0 && has(e.said, "JSON is asked for"), "%s", e.said);
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "table", test_table }, { "watch", test_watch },
+                                       { "plot", test_plot },
                                        { "refused", test_refused } };
     return test_main("runs", cases, sizeof cases / sizeof *cases);
 }
