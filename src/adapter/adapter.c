@@ -7,9 +7,9 @@
 #include "adapter/halves.h"
 #include "adapter/initialize.h"
 #include "adapter/magnitudes.h"
-#include "adapter/merged.h"
 #include "adapter/peft_card.h"
 #include "adapter/peft_tensor.h"
+#include "adapter/prompt_note.h"
 #include "adapter/stacks.h"
 #include "adapter/start_save.h"
 #include "adapter/targets.h"
@@ -19,7 +19,6 @@
  * where the weights go, while PEFT warns of keys in adapter_config.json that it does not know. */
 static const char base_form_key[] = "nibble.base_form";
 static const char unfinished_key[] = "nibble.unfinished";
-static const char prompt_key[] = "nibble.prompt";
 
 void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM])
 {
@@ -337,7 +336,7 @@ static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib
     if (!status) {
         const char *form = nib_tensors_metadata(file, base_form_key);
         const char *unfinished = nib_tensors_metadata(file, unfinished_key);
-        const char *prompt = nib_tensors_metadata(file, prompt_key);
+        const char *prompt = nib_tensors_metadata(file, NIB_PROMPT_KEY);
         if (form) snprintf(a->base_form, sizeof a->base_form, "%s", form);
         nib_free(a->ctx, a->prompt_form);
         a->prompt_form = prompt ? nib_strdup(a->ctx, prompt) : NULL;
@@ -434,7 +433,7 @@ static void list_notes(const nib_adapter *a, const char *form, const char *chang
     notes[n++] = base_form_key;
     notes[n++] = form;
     if (a->prompt_form) {
-        notes[n++] = prompt_key;
+        notes[n++] = NIB_PROMPT_KEY;
         notes[n++] = a->prompt_form;
     }
     if (a->unfinished[0]) {

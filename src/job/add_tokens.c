@@ -5,7 +5,7 @@
  * models are padded to a multiple): those are used first, with the values that they have. */
 #include "nibble/add_tokens.h"
 
-#include "adapter/merged.h"
+#include "adapter/prompt_note.h"
 #include "base/outfile.h"
 #include "job/copy_directory.h"
 #include "job/grown.h"
@@ -158,13 +158,14 @@ static nib_status write_weights(run *r, nib_error *err)
     size_t count = nib_tensors_count(r->tensors);
     nib_tensor_plan *plans = nib_new_array(r->ctx, count, sizeof *plans);
     char *merged = nib_merged_list(r->ctx, r->tensors, NULL, 0);
-    const char *const notes[] = { merged && *merged ? NIB_MERGED_KEY : NULL, merged, NULL };
+    const char *notes[5];
     nib_tensor_writer *writer = NULL;
     uint64_t bytes;
     nib_status status = plans && merged ? NIB_OK
                                         : nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory",
                                                    count);
 
+    nib_model_notes(merged, nib_prompt_note(r->tensors), notes);
     if (!status) status = plan_tensors(r, plans, &bytes, err);
     if (!status) status = nib_disk_check(r->ctx, nib_outdir_path(r->out), bytes, err);
     if (!status)

@@ -46,7 +46,8 @@ static nib_status write_trained(job *j, const char *dir, bool checkpoint, nib_er
                                    err);
     if (status) return status;
     if (nib_finetune_is_whole(j->o) && !checkpoint)
-        return nib_whole_save(j->model, nib_dataset_labels(j->data), dir, err);
+        return nib_whole_save(j->model, nib_dataset_labels(j->data), j->adapter->prompt_form, dir,
+                              err);
     nib_finetune_card(j, &card);
     if (card.failed) status = no_memory(j, err);
     if (!status) status = nib_adapter_save(j->adapter, dir, card.data, err);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "adapter/prompt_note.h"
 #include "generate/ahead.h"
 #include "job/generate_parts.h"
 #include "job/generate_text.h"
@@ -77,7 +78,8 @@ nib_status nib_generator_open(nib_ctx *ctx, const nib_model_options *model,
     status = !g->dir ? nib_fail(err, NIB_E_NOMEM, "%s: out of memory", model->model)
                      : open_all(g, model, adapters, adapter_count, err);
     if (status) goto done;
-    g->prompts = (nib_prompts){ .ctx = ctx, .dir = g->dir, .tokenizer = g->tokenizer };
+    g->prompts = (nib_prompts){ .ctx = ctx, .dir = g->dir, .tokenizer = g->tokenizer,
+                                .model_form = nib_prompt_note(g->model->tensors) };
     *out = g;
     g = NULL; /* handed over */
 done:
@@ -450,8 +452,8 @@ nib_tokenizer *nib_generator_tokenizer(const nib_generator *g)
 
 const char *nib_generator_prompt_form(const nib_generator *g, size_t adapter, const char **dir)
 {
-    *dir = g->adapters[adapter]->dir;
-    return g->adapters[adapter]->prompt_form;
+    *dir = g->adapter_count ? g->adapters[adapter]->dir : g->dir;
+    return g->adapter_count ? g->adapters[adapter]->prompt_form : g->prompts.model_form;
 }
 
 size_t nib_generator_positions(const nib_generator *g)

@@ -20,8 +20,8 @@ nib_tokenizer *nib_generator_tokenizer(const nib_generator *g); /* borrowed */
 size_t nib_generator_vocabulary(const nib_generator *g);
 size_t nib_generator_positions(const nib_generator *g); /* the most tokens that the model takes */
 
-/* How the adapter of that number was trained (train/prompt_form.h), NULL: its file does not say;
- * and the directory it was read from. */
+/* How the adapter of that number was trained, or without any the model (train/prompt_form.h), NULL:
+ * its file does not say; and the directory it was read from. */
 const char *nib_generator_prompt_form(const nib_generator *g, size_t adapter, const char **dir);
 
 #endif

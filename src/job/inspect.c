@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "adapter/adapter.h"
+#include "adapter/prompt_note.h"
 #include "base/filemap.h"
 #include "format/safetensors.h"
 #include "job/dense_modules.h"
@@ -325,7 +326,7 @@ static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report,
         !set_totals(report, &sum))
         status = no_memory(path, err);
     unfinished = nib_tensors_metadata(tensors, "nibble.unfinished");
-    prompt = nib_tensors_metadata(tensors, "nibble.prompt");
+    prompt = nib_prompt_note(tensors);
     if (!status && prompt && json_object_set_new(report, "prompt", json_string(prompt)))
         status = no_memory(path, err);
     if (!status && unfinished &&

@@ -67,17 +67,17 @@ static nib_status take_texts(nib_judgement *j, nib_tokenizer *t, const nib_datas
 static nib_status take_form(nib_judgement *j, const nib_generator *g, nib_data_options *data,
                             nib_prompt_form *form, char **own, nib_error *err)
 {
-    const char *dir = NULL, *text = NULL;
+    const char *dir = NULL, *text = NULL, *who = j->o->adapter_count ? "adapter" : "model";
     bool open = !data->prompt_template && !data->template_text;
     nib_status status;
 
-    if (!j->o->raw && j->o->adapter_count) text = nib_generator_prompt_form(g, 0, &dir);
+    if (!j->o->raw) text = nib_generator_prompt_form(g, 0, &dir);
     if (!text || !nib_prompt_form_read(text, form)) return NIB_OK;
     if (open && form->prompt_template && form->completion_template) {
         data->prompt_template = form->prompt_template;
         data->completion_template = form->completion_template;
-        nib_note(j->ctx, "records are put as the adapter was trained (--raw: by their own fields): "
-                         "prompt_template '%.200s'", form->prompt_template);
+        nib_note(j->ctx, "records are put as the %s was trained (--raw: by their own fields): "
+                         "prompt_template '%.200s'", who, form->prompt_template);
     }
     if (!data->alpaca_ending) data->alpaca_ending = form->alpaca_ending;
     if (!data->chat_template_kwargs) data->chat_template_kwargs = form->chat_template_kwargs;
@@ -107,9 +107,9 @@ static nib_status compare_form(const nib_judgement *j, const nib_prompt_form *fo
 
     if (form->name) status = nib_prompt_form_make(j->ctx, data, shape, &text, err);
     if (text && nib_prompt_form_read(text, &here) && !is_put_alike(form, &here))
-        nib_warn_code(j->ctx, "other-prompts", "%s: the adapter was trained on %s, and these "
+        nib_warn_code(j->ctx, "other-prompts", "%s: the %s was trained on %s, and these "
                       "records are %s: their prompts are put otherwise", j->o->data.data,
-                      form->name, here.name);
+                      j->o->adapter_count ? "adapter" : "model", form->name, here.name);
     nib_prompt_form_free(&here);
     nib_free(j->ctx, text);
     return status;

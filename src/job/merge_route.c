@@ -3,8 +3,11 @@
 
 #include <stdio.h>
 
+#include "adapter/prompt_note.h"
+#include "base/outfile.h"
 #include "job/merge_calibrated.h"
 #include "job/merge_config.h"
+#include "job/prompts.h"
 #include "job/quantize_config.h"
 #include "job/sentence.h"
 
@@ -123,11 +126,37 @@ static nib_status write_sentence(const nib_merge_route *r, const char *dir, nib_
     return status;
 }
 
+/* The chat template that the adapter was trained with in place of the model's is the merged model's
+ * own. */
+static nib_status write_template(const nib_merge_route *r, size_t from, const char *dir,
+                                 nib_error *err)
+{
+    nib_ctx *ctx = r->job->ctx;
+    size_t i = from < r->job->count ? from : 0;
+    char *path = NULL, *to = NULL;
+    nib_status status;
+
+    if (!r->job->count || r->job->options->unmerge) return NIB_OK;
+    status = nib_prompts_own_template(ctx, r->job->list[i].dir, &path, err);
+    if (status || !path) return status;
+    to = nib_sprintf(ctx, "%s/chat_template.jinja", dir);
+    status = to ? nib_outfile_copy(ctx, path, to, err)
+                : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    nib_free(ctx, path);
+    nib_free(ctx, to);
+    return status;
+}
+
 /* All files, in `dir`. */
 static nib_status write_files(nib_merge_route *r, const char *dir, nib_error *err)
 {
     const nib_merge_options *o = r->job->options;
-    const nib_merge_writing w = { .model = r->model, .plan = &r->plan, .packed = &r->packed,
+    size_t from = r->job->count;
+    const char *prompt = o->unmerge
+        ? nib_prompt_note_unmerged(r->model, r->adapters.items, r->job->count)
+        : nib_prompt_note_merged(r->model, r->adapters.items, r->job->count, &from);
+    const nib_merge_writing w = { .prompt = prompt,
+                                  .model = r->model, .plan = &r->plan, .packed = &r->packed,
                                   .adapters = r->adapters.items, .adapter_count = r->job->count,
                                   .unmerge = o->unmerge, .on_progress = o->on_progress,
                                   .user = o->user };
@@ -139,6 +168,7 @@ static nib_status write_files(nib_merge_route *r, const char *dir, nib_error *er
     if (!status)
         status = nib_merge_write_config(r->model, &r->plan, &r->packed, &r->labels,
                                         o->dtype != NULL, dir, err);
+    if (!status) status = write_template(r, from, dir, err);
     return status ? status : write_sentence(r, dir, err);
 }
 

@@ -1,7 +1,7 @@
 /* merge_write.c - see merge_write.h. */
 #include "job/merge_write.h"
 
-#include "adapter/merged.h"
+#include "adapter/prompt_note.h"
 #include "job/merge_rows.h"
 
 static uint64_t plan_bytes(const nib_tensor_plan *p)
@@ -95,10 +95,11 @@ nib_status nib_merge_write_weights(const nib_merge_writing *w, const char *dir, 
     char *merged = (w->unmerge ? nib_merged_list_without
                                : nib_merged_list)(ctx, w->model->tensors, w->adapters,
                                                   w->adapter_count);
-    const char *const notes[] = { merged && *merged ? NIB_MERGED_KEY : NULL, merged, NULL };
+    const char *notes[5];
     nib_tensor_writer *writer = NULL;
     nib_status status;
 
+    nib_model_notes(merged, w->prompt, notes);
     if (!list || !merged)
         status = nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", w->plan->count);
     else

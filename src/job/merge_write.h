@@ -14,6 +14,7 @@ typedef struct nib_merge_writing {
     nib_adapter *const *adapters; /* [adapter_count], for __metadata__ */
     size_t adapter_count;
     bool unmerge;                 /* they are taken out */
+    const char *prompt;           /* how prompts are put (prompt_note.h), or NULL */
     void (*on_progress)(void *user, const char *what, double share);
     void *user;
 } nib_merge_writing;

@@ -110,20 +110,20 @@ static void NIB_PRINTF(3, 4) tell(nib_prompts *p, size_t at, const char *format,
 static void choose_form(nib_prompts *p, size_t at, const nib_adapter *a, bool *chat,
                         nib_prompt_form *form)
 {
-    const char *text = a ? a->prompt_form : NULL;
+    const char *text = a ? a->prompt_form : p->model_form, *who = a ? "adapter" : "model";
     nib_error none;
 
     *form = (nib_prompt_form){ 0 };
     *chat = false;
     if (text && nib_prompt_form_read(text, form)) {
         *chat = form->chat;
-        if (form->chat) tell(p, at, "by the chat template, as the adapter was trained");
+        if (form->chat) tell(p, at, "by the chat template, as the %s was trained", who);
         else if (!form->before)
-            tell(p, at, "as it stands: the adapter was trained on %s, which one text does not "
-                        "fill", form->name);
+            tell(p, at, "as it stands: the %s was trained on %s, which one text does not fill",
+                 who, form->name);
         else if (*form->before || *form->after)
-            tell(p, at, "as the adapter was trained: %s", form->name);
-        else tell(p, at, "as it stands, as the adapter was trained: %s", form->name);
+            tell(p, at, "as the %s was trained: %s", who, form->name);
+        else tell(p, at, "as it stands, as the %s was trained: %s", who, form->name);
         return;
     }
     if (a) {

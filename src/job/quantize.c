@@ -9,7 +9,7 @@
  * of it, which are trained with an adapter) and those that llm_int8_skip_modules names. */
 #include "nibble/quantize.h"
 
-#include "adapter/merged.h"
+#include "adapter/prompt_note.h"
 #include "base/outfile.h"
 #include "format/safetensors.h"
 #include "job/quantize_algorithm.h"
@@ -417,11 +417,12 @@ static nib_status write_other(run *r, const nib_tensor *t, nib_error *err)
 static nib_status write_all(run *r, nib_error *err)
 {
     char *merged = nib_merged_list(r->ctx, r->tensors, NULL, 0);
-    const char *const notes[] = { merged && *merged ? NIB_MERGED_KEY : NULL, merged, NULL };
+    const char *notes[5];
     nib_tensor_writer *writer;
     nib_status status = NIB_OK;
 
     if (!merged) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", r->options->model);
+    nib_model_notes(merged, nib_prompt_note(r->tensors), notes);
     if (!status)
         status = nib_tensor_writer_create_noted(r->ctx, nib_outdir_path(r->out), "model", r->plans,
                                                 r->plans_count,

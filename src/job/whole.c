@@ -1,6 +1,7 @@
 /* whole.c - see whole.h. */
 #include "job/whole.h"
 
+#include "adapter/prompt_note.h"
 #include "format/tensor_values.h"
 #include "job/labelled.h"
 #include "job/python_json.h"
@@ -253,8 +254,10 @@ static nib_status put_all(nib_tensor_writer *out, const writing *w, const nib_mo
     return status;
 }
 
-static nib_status write_weights(const nib_model *m, const char *dir, nib_error *err)
+static nib_status write_weights(const nib_model *m, const char *prompt, const char *dir,
+                                nib_error *err)
 {
+    const char *notes[5];
     size_t tensors = nib_tensors_count(m->tensors),
            room = m->embedding_count + 2 * (m->linear_count + m->norm_count) + tensors;
     writing w = { .ctx = m->ctx, .plans = nib_new_array(m->ctx, room, sizeof *w.plans),
@@ -263,10 +266,12 @@ static nib_status write_weights(const nib_model *m, const char *dir, nib_error *
     nib_tensor_writer *out = NULL;
     nib_status status = w.plans && w.names && w.parts ? NIB_OK : no_memory(err);
 
+    nib_model_notes(NULL, prompt, notes);
     if (!status) plan_all(&w, m);
     if (!status && w.failed) status = no_memory(err);
     if (!status)
-        status = nib_tensor_writer_create(m->ctx, dir, "model", w.plans, w.count, 0, &out, err);
+        status = nib_tensor_writer_create_noted(m->ctx, dir, "model", w.plans, w.count, 0, notes,
+                                                &out, err);
     if (!status) status = put_all(out, &w, m, err);
     if (status) nib_tensor_writer_discard(out);
     else status = nib_tensor_writer_commit(out, err);
@@ -277,10 +282,10 @@ static nib_status write_weights(const nib_model *m, const char *dir, nib_error *
     return status;
 }
 
-nib_status nib_whole_save(const nib_model *m, const nib_labels *labels, const char *dir,
-                          nib_error *err)
+nib_status nib_whole_save(const nib_model *m, const nib_labels *labels, const char *prompt,
+                          const char *dir, nib_error *err)
 {
-    nib_status status = write_weights(m, dir, err);
+    nib_status status = write_weights(m, prompt, dir, err);
 
     return status ? status : nib_write_label_config(m, labels, true, dir, err);
 }

@@ -14,8 +14,9 @@
 nib_status nib_whole_config(nib_ctx *ctx, const nib_model *m, bool full, nib_peft_config *config,
                             nib_error *err);
 /* DIR/model.safetensors, every weight in float32 as it now is, those of parts that are not computed
- * (arch.h) as they were, and DIR/config.json. */
-nib_status nib_whole_save(const nib_model *m, const nib_labels *labels, const char *dir,
-                          nib_error *err);
+ * (arch.h) as they were, and DIR/config.json.  prompt: how its prompts were made
+ * (adapter/prompt_note.h), or NULL. */
+nib_status nib_whole_save(const nib_model *m, const nib_labels *labels, const char *prompt,
+                          const char *dir, nib_error *err);
 
 #endif

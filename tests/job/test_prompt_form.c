@@ -217,6 +217,107 @@ static void test_evaluate(void)
     CHECK(strstr(e.out, "\"before\":\"Question: \""), "%s", e.out);
 }
 
+static int prompt_tokens(const program_end *e)
+{
+    const char *at = strstr(e->out, "\"prompt_tokens\": ");
+
+    return at ? atoi(at + 17) : -1;
+}
+
+/* A question to a model alone, as its files have it put; the number of tokens, -1: it failed. */
+static int asked_tokens(const char *model, const char *wanted)
+{
+    program_end e;
+
+    if (!NIBBLE(&e, "generate", model, "--temperature", "0", "--max-new-tokens", "2", "--json",
+                "When do you open?"))
+        return -1;
+    CHECK(e.exit_code == 0 && strstr(e.said, wanted), "%s: '%s' is not in: %s", model, wanted,
+          e.said);
+    return prompt_tokens(&e);
+}
+
+/* What is made of an adapter, or trained whole, is asked as it was trained; what an adapter is taken
+ * out of again is not. */
+static void test_merged(void)
+{
+    static const char as_faq[] = "prompt: as the model was trained: FAQ",
+                      as_model[] = "prompt: by the model's chat template";
+    place data = write_file("faq.jsonl", faq), other = write_file("fields.jsonl", fields),
+          a = in_tmp("faq"), b = in_tmp("fields"), merged = in_tmp("merged"),
+          four = in_tmp("four"), direct = in_tmp("direct"), back = in_tmp("back"),
+          full = in_tmp("full"), both = in_tmp("both"), own = in_tmp("own"),
+          untied = in_tmp("untied"), talk = write_file("chats.jsonl", chats);
+    const char *model = test_data("models/pico");
+    program_end e;
+    int tokens;
+
+    REQUIRE(train(data.s, a.s, "seed=1", "warmup_steps=0"));
+    REQUIRE(ASK(&e, "--adapter", a.s, "When do you open?", "--json"));
+    REQUIRE((tokens = prompt_tokens(&e)) > 0, "%s", e.out);
+    REQUIRE(NIBBLE(&e, "merge", model, merged.s, "--adapter", a.s) && e.exit_code == 0, "%s",
+            e.said);
+    CHECK(asked_tokens(merged.s, as_faq) == tokens, "merged");
+    REQUIRE(NIBBLE(&e, "quantize", merged.s, four.s) && e.exit_code == 0, "%s", e.said);
+    CHECK(asked_tokens(four.s, as_faq) == tokens, "quantized");
+    REQUIRE(NIBBLE(&e, "merge", model, direct.s, "--adapter", a.s, "--format", "nf4") &&
+            e.exit_code == 0, "%s", e.said);
+    CHECK(asked_tokens(direct.s, as_faq) == tokens, "merged into low-bit weights");
+    REQUIRE(NIBBLE(&e, "merge", merged.s, back.s, "--adapter", a.s, "--unmerge") &&
+            e.exit_code == 0, "%s", e.said);
+    CHECK(asked_tokens(back.s, as_model) != tokens, "taken out");
+    /* a head of its own, so that all can be trained */
+    REQUIRE(train(data.s, own.s, "modules_to_save=lm_head", "learning_rate=1e-2"));
+    REQUIRE(NIBBLE(&e, "merge", model, untied.s, "--adapter", own.s) && e.exit_code == 0, "%s",
+            e.said);
+    REQUIRE(NIBBLE(&e, "finetune", untied.s, "--data", talk.s, "--output-dir", full.s,
+                   "--max-steps", "1", "--full") && e.exit_code == 0, "%s", e.said);
+    CHECK(asked_tokens(full.s, "prompt: by the chat template, as the model was trained") > 0);
+    REQUIRE(NIBBLE(&e, "finetune", untied.s, "--data", data.s, "--output-dir", full.s,
+                   "--max-steps", "1", "--full", "--overwrite") && e.exit_code == 0, "%s", e.said);
+    CHECK(asked_tokens(full.s, as_faq) == tokens, "trained whole");
+
+    REQUIRE(train(other.s, b.s, "prompt_template=Mail: {mail}\\nOrder:",
+                  "completion_template= {order}"));
+    REQUIRE(NIBBLE(&e, "evaluate", merged.s, "--generate", "--data", data.s, "--max-new-tokens",
+                   "2"));
+    CHECK(e.exit_code == 0 && !strstr(e.said, "put otherwise"), "%s", e.said);
+    REQUIRE(NIBBLE(&e, "merge", merged.s, both.s, "--adapter", b.s) && e.exit_code == 0, "%s",
+            e.said);
+    REQUIRE(NIBBLE(&e, "evaluate", both.s, "--generate", "--data", other.s, "--max-new-tokens",
+                   "2"));
+    CHECK(e.exit_code == 0 && strstr(e.said, "records are put as the model was trained"), "%s",
+          e.said);
+    REQUIRE(NIBBLE(&e, "evaluate", both.s, "--generate", "--data",
+                   write_file("chats.jsonl", chats).s, "--max-new-tokens", "2", "--chat-template",
+                   write_file("t.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}").s));
+    CHECK(e.exit_code != 0 || strstr(e.said, "put otherwise"), "%s", e.said);
+}
+
+/* The chat template that was trained with in place of the model's is the merged model's. */
+static void test_merged_template(void)
+{
+    place data = write_file("chats.jsonl", chats), a = in_tmp("chat"), merged = in_tmp("merged"),
+          t = write_file("own.jinja", "{% for m in messages %}<{{ m.role }}> {{ m.content }} "
+                                      "and so on and so on\n{% endfor %}"
+                                      "{% if add_generation_prompt %}<assistant> {% endif %}");
+    char chosen[700];
+    program_end e;
+    int tokens, plain;
+
+    snprintf(chosen, sizeof chosen, "chat_template=%s", t.s);
+    REQUIRE(train(data.s, a.s, chosen, "warmup_steps=0"));
+    REQUIRE(ASK(&e, "--adapter", a.s, "When do you open?", "--json"));
+    tokens = prompt_tokens(&e);
+    REQUIRE(ASK(&e, "--chat", "When do you open?", "--json"));
+    plain = prompt_tokens(&e);
+    REQUIRE(tokens > 0 && tokens != plain, "%d and %d", tokens, plain);
+    REQUIRE(NIBBLE(&e, "merge", test_data("models/pico"), merged.s, "--adapter", a.s) &&
+            e.exit_code == 0, "%s", e.said);
+    CHECK(asked_tokens(merged.s, "prompt: by the chat template, as the model was trained") ==
+          tokens);
+}
+
 int main(void)
 {
     static const test_case cases[] = {
@@ -224,6 +325,8 @@ int main(void)
         { "fill", test_fill },
         { "generate", test_generate },
         { "evaluate", test_evaluate },
+        { "merged", test_merged },
+        { "merged template", test_merged_template },
     };
     return test_main("test_prompt_form", cases, NIB_COUNT(cases));
 }
