@@ -120,7 +120,8 @@ int verb_evaluate(int argc, char **argv)
     nib_status status;
     option options[] = {
         { "data", OPTION_STRING, &o.data.data, "FILE",
-          ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them" },
+          ".jsonl, .json, .csv, .tsv, .parquet, .txt, a folder of them, or org/name of the hub's "
+          "cache" },
         { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter" },
         { "task-type", OPTION_STRING, &task, "SEQ_CLS",
           "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION, MASKED_LM, QUESTION_ANS; default: "

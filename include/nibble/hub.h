@@ -24,6 +24,10 @@ bool nib_hub_cache(char *path, size_t room);
  * exists, or not such a name, or not in the cache. */
 bool nib_hub_find(const char *name, char *path, size_t room);
 
+/* The same of a data set: `path` becomes its snapshot's folder, which is read as any folder of
+ * records (nib_data_options.data).  False: as above, or with ":" behind it. */
+bool nib_hub_find_dataset(const char *name, char *path, size_t room);
+
 typedef struct nib_pull_progress {
     uint64_t done_bytes, total_bytes; /* of the chosen files; done: also what was there before */
     size_t files_done, files;

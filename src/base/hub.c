@@ -256,3 +256,13 @@ bool nib_hub_find(const char *name, char *path, size_t room)
            nib_hub_snapshot(repository, parts.revision, path, room) &&
            choose_gguf(parts.quant, path, room);
 }
+
+bool nib_hub_find_dataset(const char *name, char *path, size_t room)
+{
+    char repository[PATH_MAX];
+    nib_hub_parts parts;
+
+    return !exists(name) && nib_hub_parse(name, &parts) && !*parts.quant &&
+           nib_hub_repository(parts.repository, true, repository, sizeof repository) &&
+           nib_hub_snapshot(repository, parts.revision, path, room);
+}

@@ -3,11 +3,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/hub.h"
 #include "format/record_configs.h"
 
 enum { MOST_FILES = 65536, MOST_FOLDERS = 4096 };
@@ -428,15 +430,38 @@ static nib_status find_in_folder(nib_ctx *ctx, const char *top, const char *spli
     return status;
 }
 
+/* A path that is not there: perhaps a data set that has to be fetched. */
+static nib_status fail_missing(const char *path, int why, nib_error *err)
+{
+    char cache[PATH_MAX];
+    nib_hub_parts parts;
+    nib_record_kind kind;
+
+    if ((why != ENOENT && why != ENOTDIR) || !strchr(path, '/') || !nib_hub_parse(path, &parts) ||
+        *parts.quant || nib_record_kind_of(path, &kind))
+        return nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(why));
+    if (!nib_hub_cache(cache, sizeof cache)) strcpy(cache, "it has no place: HF_HOME is not set");
+    return nib_fail(err, NIB_E_IO, "%s: there is no such file or folder, nor is it a data set in "
+                    "the cache of the hub (%s); it is fetched with: nibble pull --dataset %s", path,
+                    cache, path);
+}
+
 nib_status nib_record_files_find(nib_ctx *ctx, const char *path, const char *config,
                                  const char *split, nib_record_files *files, nib_error *err)
 {
     nib_record_config chosen = { 0 };
     nib_record_kind kind;
     struct stat info;
+    char snapshot[PATH_MAX];
     nib_status status;
 
-    if (stat(path, &info)) return nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
+    if (stat(path, &info)) {
+        int why = errno;
+        if (!nib_hub_find_dataset(path, snapshot, sizeof snapshot) || stat(snapshot, &info))
+            return fail_missing(path, why, err);
+        nib_note(ctx, "%s: of the hub's cache, %s", path, snapshot);
+        path = snapshot;
+    }
     if (S_ISDIR(info.st_mode)) {
         status = nib_record_config_choose(ctx, path, config, split, &chosen, err);
         if (!status && chosen.split) status = find_described(ctx, &chosen, files, err);

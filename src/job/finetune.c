@@ -2,10 +2,12 @@
  * is finetune_plan.c, training and saving finetune_loop.c. */
 #include "nibble/finetune.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <math.h>
 #include <sys/stat.h>
 
+#include "base/hub.h"
 #include "job/finetune_job.h"
 #include "job/labelled.h"
 #include "job/lora_continue.h"
@@ -85,6 +87,15 @@ static bool is_directory(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+/* Nothing is written into a folder of records, which may be a snapshot of the hub's cache. */
+static nib_status check_data_place(const char *data, const char *out, nib_error *err)
+{
+    char snapshot[PATH_MAX];
+
+    if (nib_hub_find_dataset(data, snapshot, sizeof snapshot)) data = snapshot;
+    return is_directory(data) ? nib_quantize_check_places(data, out, err) : NIB_OK;
+}
+
 /* OUT must not be, hold or lie in any directory that is read. */
 static nib_status check_places(const nib_finetune_options *o, nib_error *err)
 {
@@ -95,13 +106,10 @@ static nib_status check_places(const nib_finetune_options *o, nib_error *err)
     if (!status && o->adapter) status = nib_quantize_check_places(o->adapter, o->output_dir, err);
     if (!status && o->base_original)
         status = nib_quantize_check_places(o->base_original, o->output_dir, err);
-    if (!status && is_directory(o->data.data))
-        status = nib_quantize_check_places(o->data.data, o->output_dir, err);
+    if (!status) status = check_data_place(o->data.data, o->output_dir, err);
     for (size_t i = 0; i < o->data.sources.count && !status; i++)
-        if (is_directory(o->data.sources.items[i].path))
-            status = nib_quantize_check_places(o->data.sources.items[i].path, o->output_dir, err);
-    if (!status && o->eval_data && is_directory(o->eval_data))
-        status = nib_quantize_check_places(o->eval_data, o->output_dir, err);
+        status = check_data_place(o->data.sources.items[i].path, o->output_dir, err);
+    if (!status && o->eval_data) status = check_data_place(o->eval_data, o->output_dir, err);
     return status;
 }
 

@@ -87,8 +87,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     /* nibble's own */
     RESULT("model_name_or_path", LOAD, TEXT, o.model.model, "DIR", "the model's directory")
     COUNTED("data", OWN, SOURCES, o.data.data, o.data.sources, "FILE",
-            ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them; may be repeated, and "
-            "FILE:0.2 takes a fifth of it an epoch")
+            ".jsonl, .json, .csv, .tsv, .parquet, .txt, a folder of them, or org/name of the hub's "
+            "cache; may be repeated, and FILE:0.2 takes a fifth of it an epoch")
     RESULT("output_dir", TRAIN, TEXT, o.output_dir, "DIR", "where the adapter goes")
     RESULT("adapter", OWN, TEXT, o.adapter, "DIR", "start from this adapter")
     WORDS("defaults", OWN, o.defaults, "nibble peft", "peft",

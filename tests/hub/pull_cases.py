@@ -386,6 +386,40 @@ def data_set(work):
         check(pull(hub, work, "org/data", "--dataset", HF_HUB_OFFLINE="1")[0] == path, "offline")
 
 
+def data_by_name(work):
+    """--data org/name is a data set that was pulled: its README.md's configs and splits as of any folder; else the command."""
+    faq = [b'{"question": "When do you open, %d?", "answer": "At nine."}\n' % i for i in range(5)]
+    files = {"README.md": b"---\nconfigs:\n- config_name: a\n  default: true\n  data_files:\n  - split: train\n    path: one.jsonl\n"
+                          b"  - split: test\n    path: two.jsonl\n- config_name: b\n  data_files: other/*.jsonl\n---\n",
+             "one.jsonl": b"".join(faq[:3]), "two.jsonl": b"".join(faq[:2]), "other/x.jsonl": b"".join(faq)}
+    repository = Repository(files, kind="datasets")
+    with Hub({("datasets", "org/data"): repository}) as hub:
+        path, _ = pull(hub, work, "org/data", "--dataset")
+    env, model = environment_of(work), os.path.join(TOP, "models", "pico")
+    def preview(*arguments, code=0):
+        done = subprocess.run([NIBBLE, "preview", model, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        check(done.returncode == code, f"{arguments}: {done.stderr}")
+        return done.stdout + done.stderr
+    for arguments, used in [((), "1 of 3 files: one.jsonl"), (("--split", "test"), "1 of 3 files: two.jsonl"),
+                            (("--dataset-config", "b"), "1 of 3 files: other/x.jsonl")]:
+        said = preview("--data", "org/data", *arguments)
+        check(used in said and "of the hub's cache, " in said, f"{arguments}: {said}")
+    check("one.jsonl" in preview("--data", "org/data@main"), "a revision")
+    for name in "org/none", "org/data@v2":
+        check(f"it is fetched with: nibble pull --dataset {name}" in preview("--data", name, code=1), name)
+    for name in "org/data:Q4_K_M", "none/train.jsonl", "none.jsonl":
+        check("nibble pull" not in preview("--data", name, code=1), name)
+    # what stands there is what a name means, and nothing is written into a snapshot
+    done = subprocess.run([NIBBLE, "finetune", model, "--data", "org/data", "--output-dir", f"{path}/out", "--max-steps", "1"],
+                          stderr=subprocess.PIPE, text=True, env=env)
+    check(done.returncode == 1 and not os.path.exists(f"{path}/out"), done.stderr)
+    done = subprocess.run([NIBBLE, "finetune", model, "--data", "org/data", "--eval-split", "test", "--output-dir", f"{work}/out",
+                           "--max-steps", "2"], stderr=subprocess.PIPE, text=True, env=env)
+    with open(f"{work}/out/recipe.yaml") as recipe:
+        text = recipe.read()
+    check(done.returncode == 0 and re.search(r'^data: "?org/data"?$', text, re.M), done.stderr + text)
+
+
 def directory(work):
     """--to: files, resumed, left alone when they are the user's."""
     to = f"{work}/to"
@@ -488,7 +522,7 @@ def one_door(work):
 
 CASES = [one_door, layout, again_fetches_nothing, torn, dies_and_resumes, killed, killed_while_hashing, wrong_bytes, servers_that_do_otherwise,
          token, refusals,
-         long_addresses, offline, revisions, chosen, named_everywhere, data_set, directory, parts_in_directory,
+         long_addresses, offline, revisions, chosen, named_everywhere, data_set, data_by_name, directory, parts_in_directory,
          full_disk, two_at_once]
 
 
