@@ -34,17 +34,22 @@ int verb_inspect(int argc, char **argv)
 int verb_doctor(int argc, char **argv)
 {
     session s = { 0 };
-    option options[] = { SESSION_OPTIONS(&s) };
+    bool models = false;
+    option options[] = { { "models", OPTION_FLAG, &models, NULL,
+                           "which small models fit this machine, to train and to answer, with "
+                           "memory and hours" },
+                         SESSION_OPTIONS(&s) };
     verb v = { .name = "doctor", .arguments = "",
                .summary = "Processor, instruction sets, memory, threads, versions.",
-               .options = options, .option_count = 2 };
+               .options = options, .option_count = sizeof options / sizeof *options };
     char *report = NULL;
     int code = options_parse(&v, argc, argv);
 
     nib_status status;
 
     if (code || (code = session_begin(&s))) return code;
-    status = nib_doctor(s.ctx, s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT, &report, &s.err);
+    status = (models ? nib_doctor_of_models : nib_doctor)(
+        s.ctx, s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT, &report, &s.err);
     return print_report(&s, status, report);
 }
 

@@ -14,6 +14,10 @@ typedef enum nib_report_form { NIB_REPORT_TEXT, NIB_REPORT_JSON } nib_report_for
 nib_status nib_inspect(nib_ctx *ctx, const char *path, nib_report_form form, char **out,
                        nib_error *err);
 nib_status nib_doctor(nib_ctx *ctx, nib_report_form form, char **out, nib_error *err);
+/* Which small models fit this machine, for training an adapter and for answering: memory by the
+ * plan, hours for a million tokens by a trial of some seconds with random weights.  No weights are
+ * needed and nothing is fetched.  NIB_E_IO: $TMPDIR takes no file. */
+nib_status nib_doctor_of_models(nib_ctx *ctx, nib_report_form form, char **out, nib_error *err);
 void nib_report_free(nib_ctx *ctx, char *report);
 
 #ifdef __cplusplus

@@ -13,8 +13,8 @@ typedef struct nib_prompts {
     nib_ctx *ctx;
     const char *dir;            /* the model's */
     nib_tokenizer *tokenizer;
-    const char *model_form;     /* how the model itself was trained (adapter/prompt_note.h), or NULL;
-                                 * borrowed */
+    const char *model_form;     /* how the model itself was trained (adapter/prompt_note.h), or
+                                 * NULL; borrowed */
     /* Of each adapter, the last ones of the model alone: */
     nib_chat *chats[NIB_MAX_SLOTS + 1]; /* once a prompt asked for it */
     bool told[NIB_MAX_SLOTS + 1];       /* how its prompts are made */

@@ -237,8 +237,8 @@ static int asked_tokens(const char *model, const char *wanted)
     return prompt_tokens(&e);
 }
 
-/* What is made of an adapter, or trained whole, is asked as it was trained; what an adapter is taken
- * out of again is not. */
+/* What is made of an adapter, or trained whole, is asked as it was trained; what an adapter is
+ * taken out of again is not. */
 static void test_merged(void)
 {
     static const char as_faq[] = "prompt: as the model was trained: FAQ",
