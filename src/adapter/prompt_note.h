@@ -15,7 +15,8 @@ const char *nib_prompt_note(const nib_tensors *model);
  * otherwise are warned of (other-prompts).  Borrowed. */
 const char *nib_prompt_note_merged(const nib_model *m, nib_adapter *const *adapters, size_t count,
                                    size_t *from);
-/* The same of a model that they are taken out of: nothing, where its file has what one of them has. */
+/* The same of a model that they are taken out of: nothing, where its file has what one of theirs
+ * has. */
 const char *nib_prompt_note_unmerged(const nib_model *m, nib_adapter *const *adapters,
                                      size_t count);
 

@@ -2,9 +2,10 @@
  *
  * A file is taken as it is.  A name ("org/name", "org/name@revision") that is no path is a data set
  * of the hub, whose snapshot in the hub's cache is a folder (base/hub.h).  A folder that describes
- * itself (record_configs.h) has the files it names, and no others.  Any other folder is searched with its subfolders; hidden names, names of
- * folders that begin with two underscores, and the files that describe a data set (README.md,
- * dataset_info.json, state.json, ...) are passed over.  A split is named, in this order, by
+ * itself (record_configs.h) has the files it names, and no others.  Any other folder is searched
+ * with its subfolders; hidden names, names of folders that begin with two underscores, and files
+ * that describe a data set (README.md, dataset_info.json, state.json, ...) are passed over.  A
+ * split is named, in this order, by
  *     data/SPLIT-00000-of-00002.ENDING
  *     a subfolder                       train/, my-test/, ...
  *     a file                            train.jsonl, train-00000-of-00002.parquet, my_val.csv
