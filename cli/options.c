@@ -235,6 +235,30 @@ static bool read_float(const char *text, double *out)
     return end != text && !*end && isfinite(*out);
 }
 
+/* A decimal number and a unit: B or none, kB, MB, GB, TB of 1000, KiB, MiB, GiB, TiB of 1024. */
+static bool read_size(const char *text, uint64_t *out)
+{
+    static const struct { const char *name; double bytes; } units[] = {
+        { "", 1 }, { "B", 1 }, { "KB", 1e3 }, { "MB", 1e6 }, { "GB", 1e9 }, { "TB", 1e12 },
+        { "KiB", 1024 }, { "MiB", 1048576 }, { "GiB", 1073741824 }, { "TiB", 1099511627776 },
+    };
+    size_t digits = strspn(text, ".0123456789");
+    char number[40];
+    double n;
+
+    if (!digits || digits >= sizeof number) return false;
+    memcpy(number, text, digits);
+    number[digits] = 0;
+    if (!read_float(number, &n)) return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcasecmp(text + digits, units[i].name) != 0) continue;
+        n *= units[i].bytes;
+        *out = n < 1e18 ? (uint64_t)n : 0;
+        return *out > 0;
+    }
+    return false;
+}
+
 static bool add_items(option_list *list, char *text)
 {
     if (!list->commas || strncmp(text, "regex:", 6) == 0) { /* an expression may hold commas */
@@ -255,6 +279,7 @@ static const char *expected(const option *o)
     case OPTION_COUNT: return "an integer of 1 or more";
     case OPTION_NATURAL: case OPTION_SEED: return "an integer of 0 or more";
     case OPTION_FLOAT: return "a decimal number";
+    case OPTION_SIZE: return "a size, such as 3.9GB, 800MB or 1GiB";
     case OPTION_LIST: return "fewer values";
     default: return "a value";
     }
@@ -280,6 +305,7 @@ static bool set_value(verb *v, const option *o, char *text)
         return true;
     case OPTION_SEED: return read_whole(text, 0, UINT64_MAX, o->target);
     case OPTION_FLOAT: return read_float(text, o->target);
+    case OPTION_SIZE: return read_size(text, o->target);
     case OPTION_STRING: *(const char **)o->target = text; return true;
     case OPTION_PLACE: *(const char **)o->target = options_place(v, text); return true;
     case OPTION_LIST: return add_items(o->target, text);

@@ -13,6 +13,7 @@ typedef enum option_kind {
     OPTION_COUNT,   /* int, 1 or more */
     OPTION_NATURAL, /* int, 0 or more */
     OPTION_SEED,    /* uint64_t */
+    OPTION_SIZE,    /* uint64_t, bytes, 1 or more: 3.9GB, 800MB, 1GiB, 123 */
     OPTION_FLOAT,   /* double, finite, in decimal */
     OPTION_STRING,  /* const char * */
     OPTION_PLACE,   /* the same: a directory or file, or a name in the cache of the hub */

@@ -55,9 +55,35 @@ int verb_doctor(int argc, char **argv)
 
 static void on_matrix(void *user, const nib_matrix_report *r)
 {
-    session_line(user, "%s: error %.3g %%, rounded to nearest %.3g %% (%llu rows, %.1f s)",
-                 r->module, 100 * r->error, 100 * r->error_rounded, (unsigned long long)r->rows,
-                 r->seconds);
+    if (!r->rows)
+        session_line(user, "%s: %u bits, error %.3g %%", r->module, r->bits, 100 * r->error);
+    else
+        session_line(user, "%s: %u bits, error %.3g %%, rounded to nearest %.3g %% (%llu rows, "
+                     "%.1f s)", r->module, r->bits, 100 * r->error, 100 * r->error_rounded,
+                     (unsigned long long)r->rows, r->seconds);
+}
+
+static void print_quantized(session *s, const nib_quantize_result *r)
+{
+    if (s->json) {
+        printf(
+            "{\"matrices\": %llu, \"parameters\": %llu, \"bytes_before\": %llu, "
+            "\"bytes_after\": %llu",
+            (unsigned long long)r->matrices, (unsigned long long)r->parameters,
+            (unsigned long long)r->bytes_before, (unsigned long long)r->bytes_after);
+        if (r->file_bytes)
+            printf(", \"file_bytes\": %llu, \"bits_per_weight\": %.6g",
+                   (unsigned long long)r->file_bytes, r->bits_per_weight);
+        print_json_member_warnings(stdout, s);
+        printf("}\n");
+        return;
+    }
+    session_line(s, "%llu matrices quantized, %.1f MB became %.1f MB in %.1f s",
+                 (unsigned long long)r->matrices, (double)r->bytes_before / 1e6,
+                 (double)r->bytes_after / 1e6, r->seconds);
+    if (r->file_bytes)
+        session_line(s, "%llu bytes of files, %.4f bits a weight",
+                     (unsigned long long)r->file_bytes, r->bits_per_weight);
 }
 
 int verb_quantize(int argc, char **argv)
@@ -80,6 +106,10 @@ int verb_quantize(int argc, char **argv)
                             "(a .gguf begins anew)"),
         { "act-group-aware", OPTION_FLAG, &o.act_group_aware, NULL,
           "gptq: great groups first, and in each great inputs; groups stay in order" },
+        { "target-size", OPTION_SIZE, &o.target_size, "3.9GB",
+          "gptq: bits of each matrix by measured error, so that the files take at most this" },
+        { "target-bpw", OPTION_FLOAT, &o.target_bpw, "3.6",
+          "the same by bits a weight, scales counted" },
         { "adapter", OPTION_PLACE, &o.adapter, "DIR",
           "a PEFT adapter: MODEL with it is quantized, calibrated on what it was trained on" },
         { "llm-int8-skip-modules", OPTION_LIST, &skipped, "lm_head,down_proj",
@@ -104,6 +134,8 @@ int verb_quantize(int argc, char **argv)
 
     if (code) return code;
     usual = !settings.count;
+    if (usual && (o.target_size || o.target_bpw != 0))
+        return options_misuse(&v, "missing option --format: gptq");
     if (usual && (o.calibration.data || o.algorithm))
         return options_misuse(&v, "missing option --format: gptq, awq or compressed-tensors");
     if (usual) {
@@ -126,17 +158,6 @@ int verb_quantize(int argc, char **argv)
         session_line(&s, "no format is given: NF4 with double quantization "
                          "(--load-in-4bit --bnb-4bit-use-double-quant)");
     status = nib_quantize(s.ctx, &o, &r, &s.err);
-    if (!status && s.json) {
-        printf(
-            "{\"matrices\": %llu, \"parameters\": %llu, \"bytes_before\": %llu, "
-            "\"bytes_after\": %llu",
-            (unsigned long long)r.matrices, (unsigned long long)r.parameters,
-            (unsigned long long)r.bytes_before, (unsigned long long)r.bytes_after);
-        print_json_member_warnings(stdout, &s);
-        printf("}\n");
-    } else if (!status)
-        session_line(&s, "%llu matrices quantized, %.1f MB became %.1f MB in %.1f s",
-                     (unsigned long long)r.matrices, (double)r.bytes_before / 1e6,
-                     (double)r.bytes_after / 1e6, r.seconds);
+    if (!status) print_quantized(&s, &r);
     return session_end(&s, status);
 }

@@ -11,13 +11,15 @@
 extern "C" {
 #endif
 
-/* Of one matrix that was calibrated.  Errors are shares: |X (W - Q)^T|^2 / |X W^T|^2. */
+/* Of one matrix that was calibrated, or that a target gave its bits.  Errors are shares:
+ * |X (W - Q)^T|^2 / |X W^T|^2, without calibration |W - Q|^2 / |W|^2. */
 typedef struct nib_matrix_report {
     const char *module;
     const char *algorithm;       /* "gptq", "awq", or "rtn" of an expert that too few rows chose */
     double error, error_rounded; /* what is left, and what rounding to nearest would leave */
     double damp;                 /* the damping that was used */
-    uint64_t rows;               /* of inputs that were observed */
+    uint64_t rows;               /* of inputs that were observed; 0: without calibration */
+    unsigned bits;               /* of its codes */
     double seconds;
 } nib_matrix_report;
 
@@ -46,6 +48,12 @@ typedef struct nib_quantize_options {
     bool act_group_aware;           /* without desc_act; GPTQModel's default */
     bool true_sequential;           /* the linears of a layer that read one value at a time, each
                                        on what those before it make of the inputs */
+    /* Format gptq, instead of bits: each matrix gets the bits (2, 3, 4, 8) with which the measured
+     * errors add up to the least in this room, by rules for single modules in config.json.  One of:
+     * bytes of all files of weights on the disk, headers too; or bits a weight of the matrices that
+     * are quantized, their scales and zero points counted, as inspect does. */
+    uint64_t target_size;     /* 0: none */
+    double target_bpw;        /* 0: none */
     uint64_t max_memory;      /* of a calibration; 0: what is free */
     void (*on_matrix)(void *user, const nib_matrix_report *report);
     void (*on_progress)(void *user, const char *what, double share);
@@ -53,7 +61,9 @@ typedef struct nib_quantize_options {
 } nib_quantize_options;
 
 typedef struct nib_quantize_result {
-    uint64_t matrices, parameters, bytes_before, bytes_after;
+    uint64_t matrices, parameters, bytes_before, bytes_after; /* bytes of tensors */
+    uint64_t file_bytes;      /* of the files of weights, with a target; else 0 */
+    double bits_per_weight;   /* of the matrices, with a target; else 0 */
     double seconds;
 } nib_quantize_result;
 

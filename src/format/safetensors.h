@@ -102,6 +102,10 @@ nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const c
                                           const nib_tensor_plan *plans, size_t count,
                                           uint64_t shard_bytes, const char *const *notes,
                                           nib_tensor_writer **out, nib_error *err);
+/* *bytes: what all files that it would write take, but for the index of shards. */
+nib_status nib_tensor_files_bytes(nib_ctx *ctx, const nib_tensor_plan *plans, size_t count,
+                                  uint64_t shard_bytes, const char *const *notes,
+                                  uint64_t *bytes, nib_error *err);
 nib_status nib_tensor_writer_put(nib_tensor_writer *w, const void *data, size_t bytes,
                                  nib_error *err);
 /* Checks that all data came, syncs and renames every file; frees w also on failure. */

@@ -124,47 +124,49 @@ static int by_name(const void *a, const void *b)
     return strcmp((*(const place *const *)a)->name, (*(const place *const *)b)->name);
 }
 
-/* The header of the shard whose tensors are order[first..last), and their places in the file. */
+/* The header of the shard whose tensors are order[first..last), and their places in its data. */
+static nib_status make_header(nib_tensor_writer *w, size_t first, size_t last, nib_text *text,
+                              nib_error *err)
+{
+    uint64_t offset = 0;
+
+    nib_text_puts(text, "{\"__metadata__\":{\"format\":\"pt\"");
+    for (const char *const *note = w->notes; *note; note += 2) {
+        nib_text_put(text, ",", 1);
+        nib_text_json_string(text, note[0], false);
+        nib_text_put(text, ":", 1);
+        nib_text_json_string(text, note[1], false);
+    }
+    nib_text_put(text, "}", 1);
+    for (size_t i = first; i < last; i++) {
+        place *p = (place *)w->order[i];
+        nib_text_put(text, ",", 1);
+        nib_text_json_string(text, p->name, false);
+        nib_text_printf(text, ":{\"dtype\":\"%s\",\"shape\":[",
+                        nib_safetensors_types[p->type].name);
+        for (unsigned d = 0; d < p->rank; d++)
+            nib_text_printf(text, "%s%" PRIu64, d ? "," : "", p->shape[d]);
+        p->offset = offset;
+        offset += p->bytes; /* the sum over all tensors is below 2^63 */
+        nib_text_printf(text, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", p->offset, offset);
+    }
+    nib_text_put(text, "}", 1);
+    while (text->bytes % 8 && !text->failed) nib_text_put(text, " ", 1);
+    if (text->failed) return no_memory(w, err);
+    if (text->bytes > NIB_SAFETENSORS_LARGEST_HEADER)
+        return nib_fail(err, NIB_E_INVALID, "%s/%s: a header would have %zu bytes, at most %d are "
+                        "allowed", w->dir, w->stem, text->bytes, NIB_SAFETENSORS_LARGEST_HEADER);
+    return NIB_OK;
+}
+
 static nib_status write_header(nib_tensor_writer *w, size_t shard, size_t first, size_t last,
                                nib_error *err)
 {
     nib_text text = { .ctx = w->ctx };
     uint8_t length[8];
-    uint64_t offset = 0;
-    nib_status status;
+    nib_status status = make_header(w, first, last, &text, err);
 
-    nib_text_puts(&text, "{\"__metadata__\":{\"format\":\"pt\"");
-    for (const char *const *note = w->notes; *note; note += 2) {
-        nib_text_put(&text, ",", 1);
-        nib_text_json_string(&text, note[0], false);
-        nib_text_put(&text, ":", 1);
-        nib_text_json_string(&text, note[1], false);
-    }
-    nib_text_put(&text, "}", 1);
-    for (size_t i = first; i < last; i++) {
-        place *p = (place *)w->order[i];
-        nib_text_put(&text, ",", 1);
-        nib_text_json_string(&text, p->name, false);
-        nib_text_printf(&text, ":{\"dtype\":\"%s\",\"shape\":[",
-                        nib_safetensors_types[p->type].name);
-        for (unsigned d = 0; d < p->rank; d++)
-            nib_text_printf(&text, "%s%" PRIu64, d ? "," : "", p->shape[d]);
-        p->offset = offset;
-        offset += p->bytes; /* the sum over all tensors is below 2^63 */
-        nib_text_printf(&text, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", p->offset, offset);
-    }
-    nib_text_put(&text, "}", 1);
-    while (text.bytes % 8 && !text.failed) nib_text_put(&text, " ", 1);
-    if (text.failed) {
-        status = no_memory(w, err);
-        goto done;
-    }
-    if (text.bytes > NIB_SAFETENSORS_LARGEST_HEADER) {
-        status = nib_fail(err, NIB_E_INVALID, "%s: the header would have %zu bytes, at most %d are "
-                          "allowed", w->shards[shard].name, text.bytes,
-                          NIB_SAFETENSORS_LARGEST_HEADER);
-        goto done;
-    }
+    if (status) goto done;
     for (size_t i = first; i < last; i++) ((place *)w->order[i])->offset += 8 + text.bytes;
     for (unsigned i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)text.bytes >> 8 * i);
     status = nib_outfile_write(w->shards[shard].out, length, sizeof length, err);
@@ -206,13 +208,12 @@ nib_status nib_tensor_writer_create(nib_ctx *ctx, const char *dir, const char *s
                                           err);
 }
 
-nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const char *stem,
-                                          const nib_tensor_plan *plans, size_t count,
-                                          uint64_t shard_bytes, const char *const *notes,
-                                          nib_tensor_writer **out, nib_error *err)
+/* Which tensor comes to which place of which file. */
+static nib_status lay_out(nib_ctx *ctx, const char *dir, const char *stem,
+                          const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
+                          const char *const *notes, nib_tensor_writer **out, nib_error *err)
 {
     nib_tensor_writer *w = nib_new(ctx, sizeof *w);
-    size_t last = 0;
     nib_status status;
 
     if (!w) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
@@ -241,20 +242,63 @@ nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const c
     }
     fill_shards(w, shard_bytes);
     qsort(w->order, count, sizeof *w->order, by_place);
-    status = open_shards(w, err);
-    if (status) goto done;
-    for (size_t s = 0; s < w->shard_count; s++) {
-        size_t first = last;
-        while (last < count && w->order[last]->shard == s) last++;
-        status = write_header(w, s, first, last, err);
-        if (status) goto done;
-    }
-    w->notes = NULL; /* the caller's */
+    status = NIB_OK;
     *out = w;
     w = NULL; /* handed over */
 done:
     nib_tensor_writer_discard(w);
     return status;
+}
+
+/* Of shard s the tensors order[*first..*last); begins where *last is. */
+static void shard_range(const nib_tensor_writer *w, size_t s, size_t *first, size_t *last)
+{
+    *first = *last;
+    while (*last < w->count && w->order[*last]->shard == s) ++*last;
+}
+
+nib_status nib_tensor_files_bytes(nib_ctx *ctx, const nib_tensor_plan *plans, size_t count,
+                                  uint64_t shard_bytes, const char *const *notes,
+                                  uint64_t *bytes, nib_error *err)
+{
+    nib_tensor_writer *w = NULL;
+    size_t first, last = 0;
+    nib_status status = lay_out(ctx, ".", "model", plans, count, shard_bytes, notes, &w, err);
+
+    *bytes = 0;
+    for (size_t s = 0; !status && s < w->shard_count; s++) {
+        nib_text text = { .ctx = ctx };
+        shard_range(w, s, &first, &last);
+        status = make_header(w, first, last, &text, err);
+        *bytes += 8 + text.bytes;
+        nib_text_free(&text);
+    }
+    if (!status) *bytes += w->total_bytes;
+    nib_tensor_writer_discard(w);
+    return status;
+}
+
+nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const char *stem,
+                                          const nib_tensor_plan *plans, size_t count,
+                                          uint64_t shard_bytes, const char *const *notes,
+                                          nib_tensor_writer **out, nib_error *err)
+{
+    nib_tensor_writer *w = NULL;
+    size_t first, last = 0;
+    nib_status status = lay_out(ctx, dir, stem, plans, count, shard_bytes, notes, &w, err);
+
+    if (!status) status = open_shards(w, err);
+    for (size_t s = 0; !status && s < w->shard_count; s++) {
+        shard_range(w, s, &first, &last);
+        status = write_header(w, s, first, last, err);
+    }
+    if (status) {
+        nib_tensor_writer_discard(w);
+        return status;
+    }
+    w->notes = NULL; /* the caller's */
+    *out = w;
+    return NIB_OK;
 }
 
 nib_status nib_tensor_writer_put(nib_tensor_writer *w, const void *data, size_t bytes,

@@ -9,6 +9,7 @@
 #ifndef NIB_JOB_CALIBRATE_H
 #define NIB_JOB_CALIBRATE_H
 
+#include "job/bit_plan.h"
 #include "job/layer_store.h"
 #include "model/model.h"
 #include "nibble/quantize.h"
@@ -27,10 +28,14 @@ typedef struct nib_calibration {
     const char *algorithm;            /* "gptq" */
     nib_calibration_target *targets;
     size_t count;
+    nib_bit_plan *bits;               /* of the same matrices: measured first, on the model as it
+                                         is, and allotted; the targets get its forms.  NULL: none */
     nib_layer_store store;            /* opened; the caller's to close or remove */
     json_t *report;                   /* set: of each matrix; the caller's */
 } nib_calibration;
 
+/* GPTQ's settings as the options have them. */
+nib_gptq_options nib_calibration_gptq(const nib_quantize_options *o);
 /* Encodes the targets; their tensors are found in the store by the names of the format's parts.
  * What is finished stays there after a failure too.
  * NIB_E_UNSUPPORTED: a model that does not predict the next token; NIB_E_NUMERIC naming the linear,

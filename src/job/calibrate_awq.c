@@ -8,6 +8,7 @@
 
 #include "graph/pairs.h"
 #include "job/calibrate_walk.h"
+#include "job/quantize_algorithm.h"
 #include "quant/awq.h"
 
 enum { ALL = -1 };
@@ -282,7 +283,9 @@ static nib_status encode(job *j, const nib_node *n, size_t expert, nib_walk_targ
     nib_walk *w = j->w;
     const nib_observed *s = nib_observer_find(&w->observer, n, expert);
     bool few = nib_walk_saw_few(w, n, s);
-    nib_matrix_report report = { .module = t->t->module, .algorithm = few ? "rtn" : "awq",
+    nib_matrix_report report = { .module = t->t->module,
+                                 .bits = nib_quantize_form_bits(w->c->held, &t->t->form),
+                                 .algorithm = few ? "rtn" : "awq",
                                  .rows = s->hessian->rows };
     double start = nib_clock_seconds();
     nib_weight *scaled = NULL;

@@ -5,10 +5,7 @@
 
 #include "format/json.h"
 #include "job/calibrate_walk.h"
-
-/* An expert that sees fewer of the tokens than one in FEW is rounded to nearest, as by
- * GPTQModel. */
-enum { FEW = 200 };
+#include "job/quantize_algorithm.h"
 
 /* --- reports --- */
 
@@ -57,10 +54,7 @@ nib_status nib_walk_errors(nib_walk *w, const nib_walk_target *t, const nib_hess
 nib_status nib_walk_report(nib_walk *w, const nib_walk_target *t, const nib_matrix_report *r,
                            nib_error *err)
 {
-    json_t *json = json_pack("{s:s, s:s, s:f, s:f, s:f, s:I, s:f}", "module", r->module,
-                             "algorithm", r->algorithm, "error", r->error, "error_rounded",
-                             r->error_rounded, "damp", r->damp, "rows", (json_int_t)r->rows,
-                             "seconds", r->seconds);
+    json_t *json = nib_quantize_matrix_json(r);
 
     w->done++;
     if (w->o->on_matrix) w->o->on_matrix(w->o->user, r);
@@ -75,7 +69,9 @@ static nib_status encode(nib_walk *w, nib_walk_target *t, const nib_observed *s,
                          nib_error *err)
 {
     const nib_hessian *h = s->hessian;
-    nib_matrix_report report = { .module = t->t->module, .algorithm = few ? "rtn" : "gptq",
+    nib_matrix_report report = { .module = t->t->module,
+                                 .bits = nib_quantize_form_bits(w->c->held, &t->t->form),
+                                 .algorithm = few ? "rtn" : "gptq",
                                  .rows = few ? s->rows : h->rows };
     nib_gptq_report found;
     double start = nib_clock_seconds();
@@ -92,47 +88,22 @@ static nib_status encode(nib_walk *w, nib_walk_target *t, const nib_observed *s,
     return nib_walk_report(w, t, &report, err);
 }
 
-/* Experts of a node that too few rows chose.  What they were observed by is put aside: codes are
- * chosen without it. */
-bool nib_walk_saw_few(const nib_walk *w, const nib_node *n, const nib_observed *s)
+static nib_status encode_and_use(nib_walk *w, nib_walk_target *t, nib_observed *s, bool few,
+                                 nib_error *err)
 {
-    return s->few || (n->experts && s->hessian->rows * FEW < w->data.tokens);
-}
+    nib_status status;
 
-void nib_walk_name_few(const nib_walk *w, const nib_walk_target *t, const nib_observed *s)
-{
-    nib_warn_code(w->ctx, "few-rows", "%s: %" PRIu64 " of %zu tokens chose this expert, too few to "
-                  "calibrate it: rounded to nearest; more or other texts reach more experts",
-                  t->t->module, s->few ? s->rows : s->hessian->rows, w->data.tokens);
+    if (few) nib_walk_name_few(w, t, s);
+    status = encode(w, t, s, few, err);
+    if (status || !w->o->true_sequential) return status;
+    t->linear->frozen = t->linear->weight;
+    t->linear->weight = t->made;
+    return NIB_OK;
 }
 
 nib_status nib_walk_encode(nib_walk *w, int segment, nib_error *err)
 {
-    const nib_graph *g = w->model->graph;
-    nib_status status = NIB_OK;
-
-    for (size_t n = 0; n < g->node_count; n++) {
-        const nib_node *node = &g->nodes[n];
-        for (size_t e = 0; node->segment == segment && e < nib_node_linears(node); e++) {
-            nib_walk_target *t = nib_walk_target_of(w, node, e);
-            nib_observed *s = t && !t->made ? nib_observer_find(&w->observer, node, e) : NULL;
-            bool few = s && nib_walk_saw_few(w, node, s);
-            if (!s) continue;
-            if (nib_should_stop(w->ctx)) return nib_walk_stopped(w, err);
-            if (few) {
-                nib_walk_name_few(w, t, s);
-                if (!s->few) s->rows = s->hessian->rows;
-                if (!s->few) nib_hessian_unit(s->hessian);
-                s->few = true;
-            }
-            status = encode(w, t, s, few, err);
-            if (status) return status;
-            if (!w->o->true_sequential) continue;
-            t->linear->frozen = t->linear->weight;
-            t->linear->weight = t->made;
-        }
-    }
-    return status;
+    return nib_walk_each(w, segment, encode_and_use, err);
 }
 
 /* --- the store --- */
@@ -223,12 +194,14 @@ nib_status nib_walk_use(nib_walk *w, int segment, nib_error *err)
     for (size_t i = first; i < end && !status; i++) {
         nib_walk_target *t = &w->targets[i];
         nib_format_module module = { .class = t->t->transposed ? "Conv1D" : "Linear" };
+        nib_held stored = w->stored;
         char name[512];
         t->t->finished = true;
         if (w->awq) continue;
         nib_module_of_weight(t->t->tensor, name);
         module.name = name;
-        status = w->stored.format->open(w->ctx, finder, &w->stored, &module, &t->made, err);
+        if (w->c->bits) stored.form = t->t->form;
+        status = stored.format->open(w->ctx, finder, &stored, &module, &t->made, err);
         if (!status && !t->made)
             status = nib_fail(err, NIB_E_FORMAT, "%s: has layer %d, but not %s",
                               w->c->store.dir.path, segment, name);

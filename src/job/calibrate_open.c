@@ -123,6 +123,7 @@ static void put_options(nib_identity *i, const nib_walk *w)
     nib_identity_bool(i, "static_groups", w->gptq.static_groups);
     nib_identity_bool(i, "act_group_aware", w->gptq.act_group_aware);
     nib_identity_bool(i, "true_sequential", w->o->true_sequential);
+    if (w->c->bits) nib_identity_int(i, "room of the target", (int64_t)w->c->bits->room);
     nib_identity_int(i, "num_calibration_samples", (int64_t)w->data.used);
     nib_identity_text(i, "isa", nib_cpu_name(nib_ctx_cpu(w->ctx)));
     nib_identity_text(i, "compute_dtype", nib_dtype_name(w->model->graph->type));
@@ -283,22 +284,24 @@ static nib_status open_model(nib_walk *w, nib_error *err)
     return status;
 }
 
-static void read_options(nib_walk *w)
+nib_gptq_options nib_calibration_gptq(const nib_quantize_options *o)
 {
-    w->gptq = nib_gptq_defaults;
-    if (w->o->damp_percent != 0) w->gptq.damp_percent = w->o->damp_percent;
-    w->gptq.desc_act = w->o->desc_act;
-    w->gptq.static_groups = w->o->static_groups;
-    w->gptq.act_group_aware = w->o->act_group_aware;
-    w->gptq.mse = w->o->mse;
-    w->awq = strcmp(w->c->algorithm, "awq") == 0;
+    nib_gptq_options g = nib_gptq_defaults;
+
+    if (o->damp_percent != 0) g.damp_percent = o->damp_percent;
+    g.desc_act = o->desc_act;
+    g.static_groups = o->static_groups;
+    g.act_group_aware = o->act_group_aware;
+    g.mse = o->mse;
+    return g;
 }
 
 nib_status nib_walk_open(nib_walk *w, nib_error *err)
 {
     nib_status status = open_model(w, err);
 
-    read_options(w);
+    w->gptq = nib_calibration_gptq(w->o);
+    w->awq = strcmp(w->c->algorithm, "awq") == 0;
     if (!status) status = place_targets(w, err);
     if (!status)
         status = nib_calibration_data_open(w->ctx, w->o, w->model,
@@ -309,7 +312,7 @@ nib_status nib_walk_open(nib_walk *w, nib_error *err)
                                  w->data.widest, &w->plan, err);
     if (!status) status = read_form(w, err);
     if (!status) status = open_store(w, err);
-    if (!status && w->done < w->count) status = plan_memory(w, err);
+    if (!status && (w->done < w->count || w->c->bits)) status = plan_memory(w, err);
     if (status) return status;
     status = nib_run_create(w->ctx, w->model->graph, w->plan,
                             nib_dataset_counts(w->data.records).longest, &w->run, err);

@@ -6,6 +6,7 @@
 #include "base/filemap.h"
 #include "base/outfile.h"
 #include "base/outname.h"
+#include "format/json.h"
 #include "job/identity.h"
 #include "model/held.h"
 
@@ -123,7 +124,7 @@ void nib_layer_store_close(nib_layer_store *s)
 
     if (!s->ctx) return;
     close_layers(s, &finished);
-    if (s->dir.began && !finished && !s->unread) nib_rundir_remove(&s->dir, NULL);
+    if (s->dir.began && !finished && !s->measured && !s->unread) nib_rundir_remove(&s->dir, NULL);
     else if (s->dir.path) nib_rundir_close(&s->dir);
     *s = (nib_layer_store){ 0 };
 }
@@ -165,6 +166,41 @@ nib_status nib_layer_store_put(nib_layer_store *s, size_t layer, const nib_tenso
     }
     if (writer) nib_tensor_writer_discard(writer);
     if (!status) status = nib_tensors_open(s->ctx, path, &s->layers[layer], err);
+    nib_free(s->ctx, path);
+    return status;
+}
+
+/* --- what is measured before --- */
+
+static char *errors_path(const nib_layer_store *s, size_t layer)
+{
+    return nib_sprintf(s->ctx, "%s/errors-%05zu.json", s->dir.path, layer);
+}
+
+nib_status nib_layer_store_put_errors(nib_layer_store *s, size_t layer, const json_t *errors,
+                                      nib_error *err)
+{
+    char *path = errors_path(s, layer), *text = nib_json_dump(s->ctx, errors, JSON_COMPACT);
+    nib_status status = path && text ? nib_outfile_replace(s->ctx, path, text, strlen(text), err)
+                                     : no_memory(s->dir.path, err);
+
+    s->measured |= status == NIB_OK;
+    nib_free(s->ctx, text);
+    nib_free(s->ctx, path);
+    return status;
+}
+
+nib_status nib_layer_store_errors(nib_layer_store *s, size_t layer, json_t **out, nib_error *err)
+{
+    char *path = errors_path(s, layer);
+    nib_status status = NIB_OK;
+
+    *out = NULL;
+    if (!path) return no_memory(s->dir.path, err);
+    if (nib_file_exists(path)) {
+        status = nib_json_read(s->ctx, path, NIB_JSON_ANY_VALUE, out, err);
+        s->measured = true;
+    }
     nib_free(s->ctx, path);
     return status;
 }

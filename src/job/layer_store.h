@@ -4,6 +4,8 @@
  *     OUT.unfinished/.nibble-run.json         what must be the same to resume (rundir.h)
  *                    layer-00007.safetensors  tensors as the output will hold them, each file whole
  *                                             or absent; "nibble.report" in its metadata
+ *                    errors-00007.json        what was measured of the layer before, where bits are
+ *                                             allotted
  *
  * A finished layer lies on its file's map, so that what has been encoded takes no memory. */
 #ifndef NIB_JOB_LAYER_STORE_H
@@ -21,6 +23,7 @@ typedef struct nib_layer_store {
     nib_tensors **layers; /* [count] NULL: not finished */
     size_t count;
     bool unread;          /* what lies there was not looked at to the end */
+    bool measured;        /* errors of some layer lie there */
 } nib_layer_store;
 
 /* identity: of a store that is there it must be the same, or with `overwrite` it begins anew.
@@ -29,7 +32,7 @@ nib_status nib_layer_store_open(nib_ctx *ctx, const char *out, json_t *identity,
                                 size_t layers, bool overwrite, nib_layer_store *s, nib_error *err);
 /* When the one that is there was begun, which templates may write into texts; 0: none is. */
 int64_t nib_layer_store_started(nib_ctx *ctx, const char *out);
-/* Keeps what is finished; a store without a layer is removed.  A zeroed one is fine. */
+/* Keeps what is finished; a store without any of it is removed.  A zeroed one is fine. */
 void nib_layer_store_close(nib_layer_store *s);
 /* The output stands: the store is removed. */
 nib_status nib_layer_store_remove(nib_layer_store *s, nib_error *err);
@@ -38,6 +41,10 @@ nib_status nib_layer_store_remove(nib_layer_store *s, nib_error *err);
 nib_status nib_layer_store_put(nib_layer_store *s, size_t layer, const nib_tensor_plan *plans,
                                const void *const *data, size_t count, const char *report,
                                nib_error *err);
+/* What was measured of a layer, any JSON; *out NULL: nothing was, else the caller's. */
+nib_status nib_layer_store_put_errors(nib_layer_store *s, size_t layer, const json_t *errors,
+                                      nib_error *err);
+nib_status nib_layer_store_errors(nib_layer_store *s, size_t layer, json_t **out, nib_error *err);
 const nib_tensor *nib_layer_store_find(const nib_layer_store *s, const char *name); /* or NULL */
 /* Looks in them all, for formats. */
 nib_part_finder nib_layer_store_finder(const nib_layer_store *s);

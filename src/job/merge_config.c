@@ -1,7 +1,7 @@
 /* merge_config.c - see merge_config.h. */
 #include "job/merge_config.h"
 
-#include "format/jsontext.h"
+#include "job/bit_rules.h"
 #include "job/python_json.h"
 #include "job/quantize_config.h"
 
@@ -13,31 +13,6 @@ static bool untie(json_t *config)
 
     return !json_object_set_new(config, key, json_false()) &&
            (!json_is_object(text) || !json_object_set_new(text, key, json_false()));
-}
-
-/* GPTQModel's rules for single modules: {"+:^model\\.layers\\.0\\.q_proj$": {"bits": 8}}. */
-static bool set_rules(nib_ctx *ctx, json_t *config, const nib_merge_wide *wide)
-{
-    json_t *rules = json_object(), *quantization = json_object_get(config, "quantization_config");
-    json_t *there = json_object_get(quantization, "dynamic"); /* "-:": what stays dense */
-    bool good = rules != NULL;
-
-    for (size_t i = 0; good && i < wide->count; i++) {
-        nib_text t = { .ctx = ctx };
-        nib_text_puts(&t, "+:^");
-        for (const char *c = wide->modules[i]; *c; c++) {
-            if (*c == '.') nib_text_puts(&t, "\\");
-            nib_text_put(&t, c, 1);
-        }
-        nib_text_puts(&t, "$");
-        good = !t.failed && !json_object_set_new(rules, t.data, json_pack("{s:i}", "bits", 8));
-        nib_text_free(&t);
-    }
-    if (good && wide->count)
-        good = there ? !json_object_update(there, rules)
-                     : !json_object_set(quantization, "dynamic", rules);
-    json_decref(rules);
-    return good;
 }
 
 nib_status nib_merge_write_config(const nib_model *m, const nib_merge_plan *plan,
@@ -62,8 +37,8 @@ nib_status nib_merge_write_config(const nib_model *m, const nib_merge_plan *plan
         status = nib_fail(err, NIB_E_NOMEM, "config.json: out of memory");
     if (!status && packed->held.format)
         status = nib_quantize_set_config(m->ctx, &dense, &packed->held, m, config, err);
-    if (!status && packed->held.format && !set_rules(m->ctx, config, packed->wide))
-        status = nib_fail(err, NIB_E_NOMEM, "config.json: out of memory");
+    for (size_t i = 0; !status && packed->held.format && i < packed->wide->count; i++)
+        status = nib_bit_rule_put(m->ctx, config, packed->wide->modules[i], 8, err);
     if (!status) status = nib_python_json_write(m->ctx, path, config, err);
     json_decref(config);
     nib_free(m->ctx, path);

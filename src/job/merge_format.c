@@ -92,6 +92,10 @@ nib_status nib_merge_format_read(nib_ctx *ctx, const nib_merge_options *o, const
     nib_status status = o->format ? find_word(o->format, &w, err) : NIB_OK;
 
     if (status) return status;
+    if (o->quantize.target_size || o->quantize.target_bpw != 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: bits are allotted by nibble quantize of a "
+                        "directory (with --adapter too), not by a merge and not from a GGUF file",
+                        o->quantize.target_size ? "target_size" : "target_bpw");
     *out = f;
     if (!w->means[0].key) return check_dense(o, err);
     status = append(out, &count, w->means, NIB_COUNT(w->means), err);

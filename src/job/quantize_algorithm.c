@@ -1,6 +1,8 @@
 /* quantize_algorithm.c - see quantize_algorithm.h. */
 #include "job/quantize_algorithm.h"
 
+#include <stdlib.h>
+
 #include "format/json.h"
 #include "job/python_json.h"
 #include "quant/gptq.h"
@@ -79,6 +81,24 @@ nib_status nib_quantize_algorithm(nib_ctx *ctx, const nib_quantize_options *opti
 
 /* --- the report --- */
 
+unsigned nib_quantize_form_bits(const nib_held *held, const nib_form *form)
+{
+    nib_settings settings;
+    const char *bits;
+
+    held->format->settings(form, &settings);
+    bits = nib_setting_value(settings.items, "bits");
+    return bits ? (unsigned)strtoul(bits, NULL, 10) : 0;
+}
+
+json_t *nib_quantize_matrix_json(const nib_matrix_report *r)
+{
+    return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:I, s:f}", "module", r->module, "algorithm",
+                     r->algorithm, "bits", (int)r->bits, "error", r->error, "error_rounded",
+                     r->error_rounded, "damp", r->damp, "rows", (json_int_t)r->rows, "seconds",
+                     r->seconds);
+}
+
 static nib_status add_layer(nib_calibration *c, const nib_tensors *layer, nib_error *err)
 {
     const char *text = nib_tensors_metadata(layer, NIB_LAYER_REPORT);
@@ -102,10 +122,13 @@ nib_status nib_quantize_write_report(nib_ctx *ctx, nib_calibration *c, const cha
     json_t *all = NULL;
     nib_status status = NIB_OK;
 
-    c->report = json_array();
+    if (!c->report) c->report = json_array();
     for (size_t i = 0; i < c->store.count && !status; i++)
         if (c->store.layers[i]) status = add_layer(c, c->store.layers[i], err);
     if (!status) all = json_pack("{s:s, s:O}", "algorithm", c->algorithm, "matrices", c->report);
+    if (all && c->bits)
+        json_object_set_new(all, "bits_per_weight",
+                            json_real(nib_bit_plan_bits(c->bits, NIB_ALLOT_CHOSEN)));
     if (!status && (!all || !path))
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     if (!status) status = nib_python_json_write(ctx, path, all, err);

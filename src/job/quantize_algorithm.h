@@ -10,6 +10,10 @@
 nib_status nib_quantize_algorithm(nib_ctx *ctx, const nib_quantize_options *options,
                                   nib_held *held, const char **algorithm, nib_error *err);
 
+/* Of its codes; 0: the format has no such setting. */
+unsigned nib_quantize_form_bits(const nib_held *held, const nib_form *form);
+/* The entry of a matrix in the report; NULL: no memory. */
+json_t *nib_quantize_matrix_json(const nib_matrix_report *r);
 /* dir/quantization_report.json: of each matrix what is in nib_matrix_report. */
 nib_status nib_quantize_write_report(nib_ctx *ctx, nib_calibration *c, const char *dir,
                                      nib_error *err);

@@ -102,8 +102,8 @@ nib_status nib_quantize_set_config(nib_ctx *ctx, const nib_quantize_options *opt
 
 nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
                                      const char *origin,
-                                     const nib_held *held, const nib_model *model, const char *dir,
-                                     nib_error *err)
+                                     const nib_held *held, const nib_bit_plan *bits,
+                                     const nib_model *model, const char *dir, nib_error *err)
 {
     json_t *config = json_deep_copy(model->json);
     const char *dtype_key = json_object_get(config, "torch_dtype") ? "torch_dtype" : "dtype";
@@ -111,6 +111,7 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
     nib_status status = NIB_OK;
 
     if (config) status = nib_quantize_set_config(ctx, options, held, model, config, err);
+    if (config && !status && bits) status = nib_bit_plan_put_rules(bits, config, err);
     if (!status &&
         (!config || !path || !set_origin(ctx, config, options->model, origin) ||
          (options->dtype && json_object_set_new(config, dtype_key, json_string(options->dtype)))))

@@ -4,16 +4,18 @@
 #define NIB_JOB_QUANTIZE_CONFIG_H
 
 #include "base/outfile.h"
+#include "job/bit_plan.h"
 #include "model/model.h"
 #include "nibble/quantize.h"
 
-/* Writes dir/config.json: the model's with quantization_config as `held` has it, `origin` in
+/* Writes dir/config.json: the model's with quantization_config as `held` has it, rules where `bits`
+ * (NULL: none) gives matrices other widths, `origin` in
  * _name_or_path (NULL: where the model comes from) and, when options->dtype is not NULL, the dtype
  * of the other tensors. */
 nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
                                      const char *origin,
-                                     const nib_held *held, const nib_model *model, const char *dir,
-                                     nib_error *err);
+                                     const nib_held *held, const nib_bit_plan *bits,
+                                     const nib_model *model, const char *dir, nib_error *err);
 
 /* Does a linear stay dense in the formats of integers, as with the libraries they are of: a router,
  * or a gate of one output, which rounding would hurt the most and spare the least? */

@@ -1,6 +1,8 @@
 /* weight.c - what all schemes share. */
 #include "quant/weight.h"
 
+#include "base/thread.h"
+
 void nib_weight_destroy(nib_ctx *ctx, nib_weight *w)
 {
     if (w) w->scheme->destroy(ctx, w);
@@ -27,6 +29,49 @@ nib_status nib_weight_same(nib_ctx *ctx, const nib_weight *a, const nib_weight *
     }
     nib_free(ctx, rows);
     return NIB_OK;
+}
+
+/* --- distances --- */
+
+typedef struct distance {
+    const nib_weight *a, *b;
+    float *rows;   /* [workers][2][in] */
+    double *parts; /* [out] */
+} distance;
+
+static void row_distance(void *arg, size_t row, unsigned worker)
+{
+    const distance *d = arg;
+    size_t in = d->a->in;
+    float *a = d->rows + worker * 2 * in, *b = a + in;
+    double sum = 0;
+
+    nib_weight_decode(d->a, row, row + 1, a);
+    if (d->b) nib_weight_decode(d->b, row, row + 1, b);
+    else memset(b, 0, in * sizeof *b);
+    for (size_t i = 0; i < in; i++) {
+        double difference = (double)a[i] - (double)b[i];
+        sum += difference * difference;
+    }
+    d->parts[row] = sum;
+}
+
+nib_status nib_weight_distance(nib_ctx *ctx, const nib_weight *a, const nib_weight *b, double *sum,
+                               nib_error *err)
+{
+    distance d = { a, b, nib_new_array(ctx, nib_threads(ctx) * 2 * a->in, sizeof(float)),
+                   nib_new_array(ctx, a->out, sizeof(double)) };
+    nib_status status = NIB_OK;
+
+    assert(!b || (b->in == a->in && b->out == a->out));
+    *sum = 0;
+    if (!d.rows || !d.parts)
+        status = nib_fail(err, NIB_E_NOMEM, "comparing weights: out of memory");
+    else nib_parallel_for(ctx, a->out, row_distance, &d);
+    for (size_t r = 0; !status && r < a->out; r++) *sum += d.parts[r];
+    nib_free(ctx, d.rows);
+    nib_free(ctx, d.parts);
+    return status;
 }
 
 nib_status nib_form_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from, nib_weight **w,

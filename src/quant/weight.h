@@ -158,6 +158,10 @@ static inline void nib_weight_round(const nib_kernels *k, nib_dtype type, size_t
 /* Whether both decode to the same bits.  NIB_E_NOMEM. */
 nib_status nib_weight_same(nib_ctx *ctx, const nib_weight *a, const nib_weight *b, bool *same,
                            nib_error *err);
+/* *sum = |A - B|², b NULL: |A|², of matrices of one shape: the same bits for any number of threads.
+ * NIB_E_NOMEM. */
+nib_status nib_weight_distance(nib_ctx *ctx, const nib_weight *a, const nib_weight *b, double *sum,
+                               nib_error *err);
 bool nib_weight_finite(const nib_weight *w); /* scheme->finite, true without one */
 /* scheme->block_row, false without one. */
 bool nib_weight_block_row(const nib_weight *w, const char *type, size_t row, uint8_t *to);

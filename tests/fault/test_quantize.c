@@ -13,6 +13,7 @@ typedef struct path { char s[600]; } path;
 typedef struct scene {
     path model, data, wanted; /* wanted: what an undisturbed run gives */
     path work, out;           /* out lies in work, and nothing else does */
+    bool targeted;            /* bits are allotted: errors are measured first */
 } scene;
 
 static path in(const char *dir, const char *name)
@@ -25,7 +26,8 @@ static path in(const char *dir, const char *name)
 static bool quantize(const scene *s, const char *out, const faulty_run *fault, faulty_end *end)
 {
     const char *const arguments[] = {
-        "quantize", s->model.s, out, "--format", "gptq", "--bits", "4", "--group-size", "32",
+        "quantize", s->model.s, out, "--format", "gptq", s->targeted ? "--target-bpw" : "--bits",
+        s->targeted ? "6" : "4", "--group-size", "32",
         "--calibration-data", s->data.s, "--overwrite", "--threads", "1", NULL
     };
     faulty_run run = *fault;
@@ -85,9 +87,9 @@ static void check_resumes(const scene *s, const char *action, long k, long *resu
 }
 
 /* At every `step`-th call. */
-static void disturb(const char *action, int exit_code, long step)
+static void disturb(const char *action, int exit_code, long step, bool targeted)
 {
-    scene s;
+    scene s = { .targeted = targeted };
     faulty_end end;
     long calls, resumed = 0;
 
@@ -106,9 +108,10 @@ static void disturb(const char *action, int exit_code, long step)
           calls / step);
 }
 
-static void test_killed(void) { disturb("kill", -1, 1); }
-static void test_torn(void) { disturb("torn", -1, 4); }
-static void test_no_space(void) { disturb("enospc", 1, 3); }
+static void test_killed(void) { disturb("kill", -1, 1, false); }
+static void test_torn(void) { disturb("torn", -1, 4, false); }
+static void test_no_space(void) { disturb("enospc", 1, 3, false); }
+static void test_killed_target(void) { disturb("kill", -1, 3, true); }
 
 int main(void)
 {
@@ -116,6 +119,7 @@ int main(void)
         { "killed", test_killed },
         { "killed in a write", test_torn },
         { "no space", test_no_space },
+        { "killed with a target", test_killed_target },
     };
     return test_main("quantize", cases, NIB_COUNT(cases));
 }

@@ -97,6 +97,24 @@ def gptqmodel():
             backend = BACKEND.AWQ_TORCH if form == "awq" and hasattr(BACKEND, "AWQ_TORCH") else BACKEND.TORCH
             model = GPTQModel.load(out, device="cpu", backend=backend)
             compare_logits(model, out, work, form, .35)  # its kernels compute in bfloat16
+    mixed_widths(GPTQModel, BACKEND)
+
+
+def mixed_widths(reader, backend):
+    """`--target-bpw` writes rules for single modules: its reader gives each matrix the width it has, and the same values."""
+    with tempfile.TemporaryDirectory() as work:
+        out = os.path.join(work, "out")
+        nibble("quantize", PICO, out, "--format", "gptq", "--target-bpw", 3.7, "--group-size", 64)
+        report = {m["module"]: m for m in json.load(open(os.path.join(out, "quantization_report.json")))["matrices"]}
+        model, widths = reader.load(out, device="cpu", backend=backend.TORCH).model, set()
+        for name, m in report.items():
+            module = model.get_submodule(name)
+            check(module.bits == m["bits"], f"{name}: {module.bits} bits, written are {m['bits']}")
+            got, want = module.dequantize_weight().double().T, decoded(out, name, m["bits"], 64)
+            off = ((got - want).norm() / want.norm()).item()
+            check(off < 4e-3, f"{name}: decoded differs by {off}")  # it decodes in bfloat16
+            widths.add(m["bits"])
+        check(len(widths) > 1, f"{widths}: one width for all")
 
 
 if __name__ == "__main__":
