@@ -116,6 +116,54 @@ static void bench_scan(nib_ctx *ctx, size_t heads, size_t rows, size_t columns, 
     }
 }
 
+typedef struct wkv_work {
+    nib_kernels k;
+    nib_wkv_args a;
+    size_t width;
+    float *state;
+    bool back;
+} wkv_work;
+
+/* A layer's channels, a call's after another. */
+static void run_wkv(void *arg)
+{
+    wkv_work *w = arg;
+
+    for (size_t c = 0; c < w->width; c += NIB_WKV_CHANNELS) {
+        nib_wkv_args a = w->a;
+        a.channels = nib_min(NIB_WKV_CHANNELS, w->width - c);
+        a.k = (const float *)a.k + c, a.v = (const float *)a.v + c;
+        a.y = (float *)a.y + c, a.dy = (const float *)a.dy + c;
+        a.dk = (float *)a.dk + c, a.dv = (float *)a.dv + c;
+        if (w->back) w->k.wkv_back(&a, w->state);
+        else w->k.wkv(&a, w->state);
+    }
+}
+
+static void bench_wkv(nib_ctx *ctx, size_t width, double peak)
+{
+    size_t n = TOKENS * width, room = nib_wkv_scratch(TOKENS);
+    wkv_work w = { .k = nib_kernels_for(nib_ctx_cpu(ctx)), .width = width,
+                   .state = bench_numbers(NIB_F32, room, 1) };
+    float *decay = bench_numbers(NIB_F32, NIB_WKV_CHANNELS, 2);
+    char name[80];
+
+    for (size_t c = 0; c < NIB_WKV_CHANNELS; c++) decay[c] = -0.5f;
+    w.a = (nib_wkv_args){ .type = NIB_F32, .tokens = TOKENS, .decay = decay,
+                          .first = bench_numbers(NIB_F32, NIB_WKV_CHANNELS, 3),
+                          .k = bench_numbers(NIB_F32, n, 4), .v = bench_numbers(NIB_F32, n, 5),
+                          .y = bench_numbers(NIB_F32, n, 6), .dy = bench_numbers(NIB_F32, n, 7),
+                          .dk = bench_numbers(NIB_F32, n, 8), .dv = bench_numbers(NIB_F32, n, 9),
+                          .k_stride = width, .v_stride = width, .y_stride = width };
+    for (w.back = false;; w.back = true) {
+        double each = w.back ? 30 : 8; /* besides exponentials: four, and in backward seven */
+        snprintf(name, sizeof name, "weighted averages of %zu channels, %s", width,
+                 w.back ? "backward" : "forward");
+        bench_line(name, each * (double)n, bench_best(8, run_wkv, &w), peak);
+        if (w.back) break;
+    }
+}
+
 int main(void)
 {
     nib_ctx *ctx = bench_ctx(1);
@@ -127,6 +175,7 @@ int main(void)
     bench_conv(ctx, 6144, 4, true, peak);  /* Qwen3.5-0.8B, by the defaults of its configuration */
     bench_scan(ctx, 16, 128, 128, true, peak); /* Qwen3.5-0.8B: its heads */
     bench_scan(ctx, 48, 128, 32, false, peak); /* Granite-4.0-H-350M: heads of 32 channels */
+    bench_wkv(ctx, 768, peak);                 /* RWKV-4-169M, 12 layers */
     nib_ctx_destroy(ctx);
     return 0;
 }

@@ -126,7 +126,8 @@ static float step_input(const scan_work *w, size_t row, size_t h)
            w->d->dt_bias->value[h];
 }
 
-static void make_gates(const scan_work *w, size_t row, size_t h)
+/* rate = exp(A_log), of the head. */
+static void make_gates(const scan_work *w, size_t row, size_t h, float rate)
 {
     const nib_scan_desc *d = w->d;
     float step = softplus(step_input(w, row, h)), *beta = &w->beta[row * d->heads + h];
@@ -135,7 +136,7 @@ static void make_gates(const scan_work *w, size_t row, size_t h)
         *beta = sigmoid(nib_get(w->type, w->io->in[BETA], nib_head_at(w->layout[BETA], row, h)));
     else
         *beta = step = fminf(fmaxf(step, d->least), d->most);
-    w->fade[row * d->heads + h] = expf(-expf(d->log_decay->value[h]) * step);
+    w->fade[row * d->heads + h] = expf(-rate * step);
 }
 
 static void make_row(const scan_work *w, size_t row)
@@ -150,7 +151,6 @@ static void make_row(const scan_work *w, size_t row)
             else if (w->type == NIB_F32) memcpy(to, x, d->rows * sizeof *to);
             else w->run->k->from_bf16(d->rows, x, to);
         }
-    for (size_t h = 0; h < d->heads; h++) make_gates(w, row, h);
 }
 
 static void make_tile(void *arg, size_t tile, unsigned worker)
@@ -161,6 +161,10 @@ static void make_tile(void *arg, size_t tile, unsigned worker)
     (void)worker;
     nib_tile_rows(tile, w->rows, &r0, &r1);
     for (size_t r = r0; r < r1; r++) make_row(w, r);
+    for (size_t h = 0; h < w->d->heads; h++) {
+        float rate = expf(w->d->log_decay->value[h]);
+        for (size_t r = r0; r < r1; r++) make_gates(w, r, h, rate);
+    }
 }
 
 /* Block `block` of head h of sequence s. */
@@ -283,14 +287,20 @@ static void unit_back(const scan_work *w, int i, size_t row)
     }
 }
 
-static void gates_back(const scan_work *w, size_t row, size_t h)
+/* Whether a state space's step, which begins as softplus(x), was moved to a bound. */
+static bool clamped(const nib_scan_desc *d, float x, float step)
+{
+    if (step > d->least && step < d->most) return false;
+    return softplus(x) < d->least || softplus(x) > d->most;
+}
+
+static void gates_back(const scan_work *w, size_t row, size_t h, float rate)
 {
     const nib_scan_desc *d = w->d;
     size_t at = row * d->heads + h;
-    float x = step_input(w, row, h), step = softplus(x), beta = w->beta[at];
-    float d_step = w->d_log[at] * -expf(d->log_decay->value[h]);
+    float x = step_input(w, row, h), beta = w->beta[at], d_step = -rate * w->d_log[at];
 
-    if (!d->delta) d_step = step < d->least || step > d->most ? 0 : d_step + w->d_beta[at];
+    if (!d->delta) d_step = clamped(d, x, beta) ? 0 : d_step + w->d_beta[at];
     if (w->io->d_in[A])
         give(w->type, w->io->d_in[A], nib_head_at(w->layout[A], row, h), d_step * sigmoid(x),
              w->io->accumulate[A]);
@@ -309,7 +319,10 @@ static void give_tile(void *arg, size_t tile, unsigned worker)
     for (size_t r = r0; r < r1; r++) {
         if (w->io->d_in[Q]) unit_back(w, Q, r);
         if (w->io->d_in[K]) unit_back(w, K, r);
-        for (size_t h = 0; h < w->d->heads; h++) gates_back(w, r, h);
+    }
+    for (size_t h = 0; h < w->d->heads; h++) {
+        float rate = expf(w->d->log_decay->value[h]);
+        for (size_t r = r0; r < r1; r++) gates_back(w, r, h, rate);
     }
 }
 
