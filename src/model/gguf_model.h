@@ -19,7 +19,7 @@ void nib_gguf_families_known(char *out, size_t room);
 /* config.json as the converter read it, as far as the keys tell; *json: json_decref(). */
 nib_status nib_gguf_config_make(nib_ctx *ctx, const char *path, json_t **json, nib_error *err);
 
-/* The tensors of a model, a directory or a GGUF file, under the names of its family. */
+/* The tensors of a model, a directory (MLX's too) or a GGUF file, under the names of its family. */
 nib_status nib_model_tensors_open(nib_ctx *ctx, const char *model, nib_tensors **out,
                                   nib_error *err);
 

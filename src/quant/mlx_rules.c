@@ -1,6 +1,8 @@
 /* mlx_rules.c - see mlx_rules.h. */
 #include "quant/mlx_rules.h"
 
+#include "quant/mlx_names.h"
+
 static const char *const keys[] = { "group_size", "bits", "mode" };
 
 static bool is_key(const char *key)
@@ -123,7 +125,9 @@ static bool ends_with_module(const char *rule, const char *module)
 const nib_mlx_rule *nib_mlx_rules_find(const nib_mlx_rules *rules, const char *module)
 {
     const nib_mlx_rule *inside = NULL;
+    char stack[NIB_MLX_NAME_ROOM];
 
+    if (nib_mlx_stack_of(module, stack)) module = stack;
     for (size_t i = 0; i < rules->count; i++) {
         const nib_mlx_rule *r = &rules->single[i];
         if (strcmp(r->module, module) == 0) return r;

@@ -28,7 +28,8 @@ nib_status nib_mlx_rules_read(nib_ctx *ctx, const nib_setting *config, const cha
                               nib_mlx_rules **out, nib_error *err);
 
 /* The rule of `module` alone, else that of all.  A rule of a model inside another one
- * ("language_model.model.layers.0...") is the text's. */
+ * ("language_model.model.layers.0...") is the text's; an expert has
+ * that of the stack it lies in. */
 const nib_mlx_rule *nib_mlx_rules_find(const nib_mlx_rules *rules, const char *module);
 
 #endif

@@ -34,6 +34,7 @@ static const struct { const char *name, *method, *form; int matrices; const char
     { "ct-int", "compressed-tensors", "int-quantized 8 row sym", 14, "grouped" },
     { "mlx", "mlx", "mlx 8 64 affine", 15, "grouped" },
     { "mlx-tied", "mlx", "mlx 5 64 affine", 13, "grouped" },
+    { "mlx-moe", "mlx", "mlx 4 32 affine", 26, "grouped" },
     { "aqlm-1x9", "aqlm", "aqlm 1x9 of 1x4", 12, "grouped" },
     { "aqlm-2x7", "aqlm", "aqlm 2x7 of 2x4", 14, "grouped" },
     { "aqlm-8x4", "aqlm", "aqlm 8x4 of 1x8", 12, "grouped" },
@@ -49,6 +50,17 @@ static const struct { const char *name, *method, *form; int matrices; const char
 
 static bool packs_embedding(size_t i) { return strcmp(variants[i].method, "mlx") == 0; }
 static bool is_tied(size_t i) { return strcmp(variants[i].name, "mlx-tied") == 0; }
+
+static int parameters_of(size_t i)
+{
+    return is_tied(i) ? 70208 : strcmp(variants[i].name, "mlx-moe") == 0 ? 78528 : 78144;
+}
+
+/* Matrices, packed or not: those of the layers, the embedding, and a head that is not it. */
+static int matrices_of(size_t i)
+{
+    return is_tied(i) ? 15 : strcmp(variants[i].name, "mlx-moe") == 0 ? 26 : 16;
+}
 
 typedef struct path { char s[600]; } path;
 
@@ -90,7 +102,7 @@ static void check_shares(size_t i, const json_t *q)
 
     CHECK(bits > 2 && bits < 13, "%s: %g bits", variants[i].name, bits); /* AQLM's books count */
     json_object_foreach(dense, name, count) modules += json_integer_value(count);
-    CHECK(modules == (is_tied(i) ? 15 : 16) - variants[i].matrices &&
+    CHECK(modules == matrices_of(i) - variants[i].matrices &&
               !json_object_get(dense, "model.embed_tokens") == packs_embedding(i),
           "%s: %d dense modules", variants[i].name, (int)modules);
     if (strcmp(variants[i].name, "ct-mxfp4") == 0)
@@ -117,8 +129,7 @@ static void test_reported(void)
         q = json_object_get(report, "quantization");
         form = json_string_value(json_object_get(q, "form"));
         method = json_string_value(json_object_get(q, "method"));
-        CHECK(json_integer_value(json_object_get(report, "parameters")) ==
-                  (is_tied(i) ? 70208 : 78144),
+        CHECK(json_integer_value(json_object_get(report, "parameters")) == parameters_of(i),
               "%s: %d parameters", variants[i].name,
               (int)json_integer_value(json_object_get(report, "parameters")));
         CHECK(json_integer_value(json_object_get(q, "matrices")) == variants[i].matrices,

@@ -6,6 +6,7 @@ adapter for each, and what transformers and PEFT compute in float32 with the wei
 
 in an environment with tests/requirements.txt, mlx and mlx-cpu 0.32.4 and mlx-lm 0.32.2."""
 import copy
+import json
 import os
 import shutil
 import sys
@@ -18,10 +19,9 @@ import numpy as np
 import torch
 from grouped_golden import SETTINGS, TOP, new_model
 from mlx_lm import utils
-from models import LLAMA, fill, generator, record, sequences
+from models import generator, record, sequences
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from safetensors.torch import save_file
 
 mx.set_default_device(mx.cpu)
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -74,10 +74,21 @@ def mixed(path, module):
     return not path.endswith("layers.0.mlp.up_proj")
 
 
+def experts(path, module):
+    """As the family has it, the router in 8 bits; a stack of experts by a rule of its own."""
+    if path.endswith("mlp.gate"):
+        return {"group_size": 64, "bits": 8}
+    return {"group_size": 32, "bits": 6} if path.endswith("switch_mlp.down_proj") else True
+
+
 # variant -> settings, type of the file, group, bits, predicate
 MODELS = {
     "mlx": (GROUPED, "bfloat16", 32, 4, mixed),
     # intermediate_size is no whole number of groups: down_proj stays dense
+    "mlx-moe": (dict(model_type="qwen3_moe", vocab_size=128, hidden_size=64, intermediate_size=64, num_hidden_layers=2,
+                     num_attention_heads=2, num_key_value_heads=1, head_dim=32, max_position_embeddings=256,
+                     rms_norm_eps=1e-5, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True,
+                     decoder_sparse_step=1, mlp_only_layers=[0], tie_word_embeddings=False), "bfloat16", 32, 4, experts),
     "mlx-tied": (GROUPED | dict(model_type="qwen2", tie_word_embeddings=True), "float16", 64, 5, None),
 }
 
@@ -106,8 +117,11 @@ def make_model(variant):
     decoded = {}
     for name, module in theirs.named_modules():
         if "scales" in module:
-            decoded[name] = decoded_of(module)
-            model.get_submodule(name).weight.data.copy_(decoded[name])
+            made_of = decoded_of(module)
+            stack = name.replace("switch_mlp", "experts.{}")
+            for i, w in enumerate(made_of if made_of.ndim == 3 else [made_of]):
+                decoded[stack.format(i)] = w
+                model.get_submodule(stack.format(i)).weight.data.copy_(w)
     finish(directory, model, decoded, rng)
     shutil.rmtree(source)
     shutil.rmtree(made)
@@ -123,13 +137,18 @@ def finish(directory, model, decoded, rng):
         out[f"decoded.{name}"] = decoded[name].clone()
     with torch.no_grad():
         record(out, "", model, ids, labels)
-    lora = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=[
-        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], task_type="CAUSAL_LM"))
+    lora = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
     for name, p in lora.named_parameters():
         if p.requires_grad:
             p.data.copy_(torch.randn(p.shape, generator=rng) * 0.1)
     lora.save_pretrained(os.path.join(directory, "adapter"))
     os.remove(os.path.join(directory, "adapter", "README.md"))
+    path = os.path.join(directory, "adapter", "adapter_config.json")
+    with open(path) as f:
+        stored = json.load(f)
+    stored["target_modules"].sort()  # PEFT keeps a set: its order changes from run to run
+    with open(path, "w") as f:
+        json.dump(stored, f, indent=2, sort_keys=True)
     record(out, "lora.", lora, ids, labels, gradients=True)
     save_file(out, os.path.join(directory, "expected.safetensors"))
     print(directory, len(decoded), sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(directory) for f in fs))
