@@ -4,13 +4,16 @@
  *     M.scales        [out, in / group]        float16, bfloat16 or float32; negative ones too
  *     M.biases        [out, in / group]        as the scales
  *
+ * or, of other modes, floats of 4 and 8 bits (mlx_floats.h), whose scales are bytes and which have
+ * no biases.
+ *
  * Linears and embeddings alike, a tied head being the embedding.  Which modules are packed the
  * tensors say (`scales`); how, config.json, which names no method.  The module's own bias is
  * M.bias. */
 #include <stdio.h>
 
 #include "quant/formats.h"
-#include "quant/mlx_rules.h"
+#include "quant/mlx_floats.h"
 
 static const char *const keys[] = { NULL };
 static const char *const pieces[] = { ".scales", ".biases", NULL };
@@ -25,12 +28,16 @@ static nib_status read_settings(const nib_setting *s, const char *where, nib_for
 
 static void settings_of(const nib_form *form, nib_settings *out)
 {
-    nib_grouped_options o = nib_grouped_form_options(form);
+    nib_mlx_rule r;
 
     *out = (nib_settings){ 0 };
-    nib_settings_put_count(out, "bits", o.bits);
-    nib_settings_put_count(out, "group_size", o.group);
-    nib_settings_put(out, "mode", "affine");
+    if (!nib_mlx_floats_rule(form, &r)) {
+        nib_grouped_options o = nib_grouped_form_options(form);
+        r = (nib_mlx_rule){ .bits = o.bits, .group = o.group };
+    }
+    nib_settings_put_count(out, "bits", r.bits);
+    nib_settings_put_count(out, "group_size", r.group);
+    nib_settings_put(out, "mode", nib_mlx_modes[r.mode]);
 }
 
 /* --- config.json --- */
@@ -43,6 +50,7 @@ static bool means(const nib_setting *config)
 
 static nib_form form_of(const nib_mlx_rule *r, nib_dtype dtype)
 {
+    if (r->mode != NIB_MLX_AFFINE) return nib_mlx_floats_form(r->mode, dtype);
     return nib_grouped_form(&(nib_grouped_options){ .maker = NIB_GROUPED_MLX, .bits = r->bits,
                                                     .group = r->group, .asymmetric = true,
                                                     .dtype = dtype });
@@ -75,7 +83,10 @@ static nib_status packs(const nib_held *held, const nib_format_module *module, b
 
 /* --- the tensors of a module --- */
 
-typedef struct stored_parts { nib_part codes, scales, biases; } stored_parts;
+typedef struct stored_parts {
+    nib_part codes, scales, biases;
+    bool has_biases;
+} stored_parts;
 
 static nib_status lacks(const char *has, const char *module, const char *piece, nib_error *err)
 {
@@ -87,25 +98,45 @@ static nib_status find_parts(nib_part_finder find, const char *module, stored_pa
                              nib_error *err)
 {
     bool codes = nib_module_part(find, module, ".weight", &p->codes);
-    bool biases = nib_module_part(find, module, ".biases", &p->biases);
 
+    p->has_biases = nib_module_part(find, module, ".biases", &p->biases);
     *there = nib_module_part(find, module, ".scales", &p->scales);
-    if (!*there && biases) return lacks(p->biases.name, module, ".scales", err);
+    if (!*there && p->has_biases) return lacks(p->biases.name, module, ".scales", err);
     if (!*there && codes && p->codes.dtype == NIB_U32)
         return lacks(p->codes.name, module, ".scales", err);
     if (!*there) return NIB_OK;
     if (!codes) return lacks(p->scales.name, module, ".weight", err);
-    if (!biases) return lacks(p->scales.name, module, ".biases", err);
     if (p->codes.dtype == NIB_U32) return NIB_OK;
     return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s, expected uint32 beside %s", p->codes.name,
                     nib_dtype_name(p->codes.dtype), p->scales.name);
+}
+
+/* Biases are as the scales, or, of floats, not there. */
+static nib_status check_biases(const stored_parts *p, unsigned rank, const nib_mlx_rule *r,
+                               nib_error *err)
+{
+    const nib_part *s = &p->scales, *b = &p->biases;
+
+    if (r->mode != NIB_MLX_AFFINE && p->has_biases)
+        return nib_fail(err, NIB_E_MISMATCH, "%s is there, but config.json says mode %s, which has "
+                        "none", b->name, nib_mlx_modes[r->mode]);
+    if (r->mode != NIB_MLX_AFFINE) return NIB_OK;
+    if (!p->has_biases)
+        return nib_fail(err, NIB_E_FORMAT, "%s is there, but %.*s.biases is missing", s->name,
+                        (int)(strlen(s->name) - strlen(".scales")), s->name);
+    if (b->dtype == s->dtype && b->rank == rank &&
+        memcmp(b->shape, s->shape, rank * sizeof *b->shape) == 0)
+        return NIB_OK;
+    return nib_fail(err, NIB_E_FORMAT, "%s: %s of rank %u with %" PRIu64 " elements, expected %s "
+                    "of rank %u with %" PRIu64 " as %s", b->name, nib_dtype_name(b->dtype), b->rank,
+                    b->elements, nib_dtype_name(s->dtype), s->rank, s->elements, s->name);
 }
 
 /* Sizes from the scales, held to the words; rank 3 is of experts. */
 static nib_status check_sizes(const stored_parts *p, unsigned rank, const nib_mlx_rule *r,
                               size_t *out, size_t *in, nib_error *err)
 {
-    const nib_part *c = &p->codes, *s = &p->scales, *b = &p->biases;
+    const nib_part *c = &p->codes, *s = &p->scales;
     uint64_t rows = c->rank == rank ? c->shape[rank - 2] : 0, words, groups;
 
     if (!rows || !c->elements || rows > UINT32_MAX || c->shape[rank - 1] > UINT32_MAX)
@@ -124,12 +155,7 @@ static nib_status check_sizes(const stored_parts *p, unsigned rank, const nib_ml
         return nib_fail(err, NIB_E_MISMATCH, "%s has %" PRIu64 " words a row, config.json makes it "
                         "%g: %" PRIu64 " groups (%s) of group_size %u, bits %u", c->name, words,
                         (double)*in * r->bits / 32, groups, s->name, r->group, r->bits);
-    if (b->dtype != s->dtype || b->rank != rank || memcmp(b->shape, s->shape, rank * 8) != 0)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %s of rank %u with %" PRIu64 " elements, expected "
-                        "%s of rank %u with %" PRIu64 " as %s", b->name, nib_dtype_name(b->dtype),
-                        b->rank, b->elements, nib_dtype_name(s->dtype), s->rank, s->elements,
-                        s->name);
-    return NIB_OK;
+    return check_biases(p, rank, r, err);
 }
 
 /* What config.json says of the tensor M.weight, by the name it has in the file. */
@@ -159,9 +185,9 @@ static nib_status check_dense(const nib_held *held, const nib_format_module *mod
 
 /* --- reading --- */
 
-/* A matrix of parts that were checked, `skip` values before it. */
+/* A matrix of parts that were checked. */
 static nib_status create(nib_ctx *ctx, const nib_held *held, const stored_parts *p,
-                         const nib_mlx_rule *r, size_t out, size_t in, size_t skip, nib_weight **w,
+                         const nib_mlx_rule *r, size_t out, size_t in, nib_weight **w,
                          nib_error *err)
 {
     nib_form form = form_of(r, held->form.dtype);
@@ -170,10 +196,9 @@ static nib_status create(nib_ctx *ctx, const nib_held *held, const stored_parts 
     nib_grouped made = {
         .base = { .out = out, .in = in, .dtype = held->form.dtype },
         .options = nib_grouped_form_options(&form), .order = NIB_WORDS_ROWS,
-        .codes = (const uint8_t *)p->codes.data + skip / 32 * r->bits * 4, .row_bytes = words * 4,
+        .codes = p->codes.data, .row_bytes = words * 4,
         .group = r->group, .groups = groups,
-        .scales = (const uint8_t *)p->scales.data + skip / r->group * each,
-        .biases = (const uint8_t *)p->biases.data + skip / r->group * each,
+        .scales = p->scales.data, .biases = p->biases.data,
         .scale_type = p->scales.dtype, .scale_group = 1, .scale_out = groups,
     };
     nib_status status = nib_grouped_open(ctx, &made, NULL, NULL, NULL,
@@ -200,9 +225,12 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held
         return nib_fail(err, NIB_E_MISMATCH, "%s is there, but config.json leaves the module dense",
                         p.scales.name);
     status = check_sizes(&p, 2, r, &out, &in, err);
+    if (!status && r->mode != NIB_MLX_AFFINE)
+        return nib_mlx_floats_open(ctx, find, &(nib_mlx_floats){
+            module->name, r->mode, &p.codes, &p.scales, out, in, held->form.dtype }, w, err);
     if (!status) status = nib_check_scales(ctx, &p.scales, true, err);
     if (!status) status = nib_check_biases(&p.biases, err);
-    return status ? status : create(ctx, held, &p, r, out, in, 0, w, err);
+    return status ? status : create(ctx, held, &p, r, out, in, w, err);
 }
 
 /* A tensor that tells of a layout which is not undone: MLX keeps the channels of a convolution
@@ -261,7 +289,7 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
     if (find_parts(find, module, &p, its, NULL) || !*its || p.scales.rank != t->rank)
         return *its = false, NIB_OK;
     if (held) r = *rule_of(held, t);
-    else if (!guess(&p, t->rank, &r)) return *its = false, NIB_OK;
+    else if (!p.has_biases || !guess(&p, t->rank, &r)) return *its = false, NIB_OK;
     if (check_sizes(&p, t->rank, &r, &out, &in, NULL)) return *its = false, NIB_OK;
     shape[0] = t->rank == 3 ? t->shape[0] * out : out;
     shape[1] = in;

@@ -12,16 +12,37 @@ static bool is_key(const char *key)
     return false;
 }
 
-static nib_status check(const nib_mlx_rule *r, const char *where, nib_error *err)
-{
-    unsigned b = r->bits, g = r->group;
+const char *const nib_mlx_modes[] = { "affine", "mxfp4", "nvfp4", "mxfp8", NULL };
 
+/* What each mode has where config.json has nothing; of floats there is no other. */
+static const struct { unsigned bits, group; } defaults[] = {
+    [NIB_MLX_AFFINE] = { 4, 64 }, [NIB_MLX_MXFP4] = { 4, 32 }, [NIB_MLX_NVFP4] = { 4, 16 },
+    [NIB_MLX_MXFP8] = { 8, 32 },
+};
+
+enum { ABSENT = 1 << 30 };
+
+static nib_status check(nib_mlx_rule *r, const char *where, nib_error *err)
+{
+    const char *module = r->module ? r->module : "", *colon = r->module ? ": " : "";
+    unsigned b, g;
+
+    if (r->bits == ABSENT) r->bits = defaults[r->mode].bits;
+    if (r->group == ABSENT) r->group = defaults[r->mode].group;
+    b = r->bits;
+    g = r->group;
+    if (r->mode != NIB_MLX_AFFINE) {
+        if (b == defaults[r->mode].bits && g == defaults[r->mode].group) return NIB_OK;
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s%.200s%smode %s has group_size %u and bits %u, "
+                        "got %u and %u", where, module, colon, nib_mlx_modes[r->mode],
+                        defaults[r->mode].group, defaults[r->mode].bits, g, b);
+    }
     if (b < 2 || b > 8 || b == 7)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s%s%sbits: MLX packs 2, 3, 4, 5, 6 or 8, got %u",
-                        where, r->module ? r->module : "", r->module ? ": " : "", b);
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s%.200s%sbits: MLX packs 2, 3, 4, 5, 6 or 8, got "
+                        "%u", where, module, colon, b);
     if (g != 32 && g != 64 && g != 128)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s%s%sgroup_size: MLX has 32, 64 or 128, got %u",
-                        where, r->module ? r->module : "", r->module ? ": " : "", g);
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s%.200s%sgroup_size: MLX has 32, 64 or 128, got "
+                        "%u", where, module, colon, g);
     return NIB_OK;
 }
 
@@ -31,12 +52,15 @@ static nib_status take(const nib_setting *list, const char *where, nib_mlx_rule 
     nib_status status = nib_setting_count(list, where, "bits", &r->bits, err);
 
     if (!status) status = nib_setting_count(list, where, "group_size", &r->group, err);
-    if (status || strcmp(list->key, "mode") != 0 || !list->value ||
-        strcmp(list->value, "affine") == 0)
-        return status;
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s%s%smode '%.40s' of MLX is not read; known is "
-                    "affine", where, r->module ? r->module : "", r->module ? ": " : "",
-                    list->value);
+    if (status || strcmp(list->key, "mode") != 0 || !list->value) return status;
+    for (unsigned i = 0; nib_mlx_modes[i]; i++)
+        if (strcmp(list->value, nib_mlx_modes[i]) == 0) {
+            r->mode = (nib_mlx_mode)i;
+            return NIB_OK;
+        }
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s%.200s%smode '%.40s' of MLX is not read; known are "
+                    "affine, mxfp4, nvfp4 and mxfp8", where, r->module ? r->module : "",
+                    r->module ? ": " : "", list->value);
 }
 
 /* What an object leaves out has MLX's default, not that of all. */
@@ -47,13 +71,13 @@ static nib_status take_object(const nib_setting **at, const char *where, nib_mlx
     size_t n = strlen(s->key);
     nib_status status = NIB_OK;
 
-    r->bits = 4;
-    r->group = 64;
+    r->bits = r->group = ABSENT;
+    r->mode = NIB_MLX_AFFINE;
     for (s++; s->key && strncmp(s->key, (*at)->key, n) == 0 && s->key[n] == '/' && !status; s++) {
         const nib_setting one[] = { { s->key + n + 1, s->value }, { NULL, NULL } };
         if (!is_key(one->key))
-            status = nib_fail(err, NIB_E_INVALID, "%s%.200s: the key %.60s is not known; known are "
-                              "group_size, bits and mode", where, r->module, one->key);
+            status = nib_fail(err, NIB_E_UNSUPPORTED, "%s%.200s: the key %.60s is not known; known "
+                              "are group_size, bits and mode", where, r->module, one->key);
         else status = take(one, where, r, err);
     }
     *at = s;
@@ -108,7 +132,7 @@ nib_status nib_mlx_rules_read(nib_ctx *ctx, const nib_setting *config, const cha
     for (const nib_setting *s = config; s->key; s++) count++, bytes += strlen(s->key) + 1;
     rules = nib_alloc(ctx, sizeof *rules + count * sizeof *rules->single + bytes);
     if (!rules) return nib_fail(err, NIB_E_NOMEM, "%sout of memory", where);
-    *rules = (nib_mlx_rules){ .all = { .bits = 4, .group = 64 } };
+    *rules = (nib_mlx_rules){ .all = { .bits = ABSENT, .group = ABSENT } };
     status = read_all(config, where, rules, (char *)(rules->single + count), err);
     if (!status) *out = rules;
     else nib_free(ctx, rules);

@@ -10,9 +10,18 @@
 
 #include "quant/grouped_open.h"
 
+typedef enum nib_mlx_mode {
+    NIB_MLX_AFFINE, /* integers with scales and biases */
+    NIB_MLX_MXFP4,  /* E2M1, a power of two for 32 */
+    NIB_MLX_NVFP4,  /* E2M1, an E4M3 scale for 16, and none of the matrix */
+    NIB_MLX_MXFP8   /* E4M3, a power of two for 32 */
+} nib_mlx_mode;
+extern const char *const nib_mlx_modes[]; /* as config.json has them, NULL at the end */
+
 typedef struct nib_mlx_rule {
     const char *module; /* as the file calls it */
     bool dense;
+    nib_mlx_mode mode;
     unsigned bits, group;
 } nib_mlx_rule;
 

@@ -34,6 +34,7 @@ static const struct { const char *name, *method, *form; int matrices; const char
     { "ct-int", "compressed-tensors", "int-quantized 8 row sym", 14, "grouped" },
     { "mlx", "mlx", "mlx 8 64 affine", 15, "grouped" },
     { "mlx-tied", "mlx", "mlx 5 64 affine", 13, "grouped" },
+    { "mlx-floats", "mlx", NULL, 16, "grouped" },
     { "mlx-moe", "mlx", "mlx 4 32 affine", 26, "grouped" },
     { "aqlm-1x9", "aqlm", "aqlm 1x9 of 1x4", 12, "grouped" },
     { "aqlm-2x7", "aqlm", "aqlm 2x7 of 2x4", 14, "grouped" },

@@ -165,6 +165,103 @@ static void test_encoded(void)
     each(check_encoded);
 }
 
+/* --- floats --- */
+
+static const struct { const char *mode, *form; unsigned group, bits; } modes[] = {
+    { "mxfp4", "mxfp4", 32, 4 }, { "nvfp4", "nvfp4", 16, 4 }, { "mxfp8", "fp8 1x32", 32, 8 } };
+
+static void float_parts(const nib_tensors *file, const char *mode, test_parts *p, char json[JSON],
+                        unsigned group, unsigned bits)
+{
+    char name[40];
+
+    for (size_t i = 0; i < 2; i++) {
+        const nib_tensor *t;
+        snprintf(name, sizeof name, "%s.%s", mode, i ? "scales" : "weight");
+        t = nib_tensors_find(file, name);
+        REQUIRE(t, "%s is missing", name);
+        p->items[i] = nib_tensor_part(t);
+    }
+    p->items[0].name = "m.weight";
+    p->items[1].name = "m.scales";
+    p->count = 2;
+    snprintf(json, JSON, "{\"group_size\": %u, \"bits\": %u, \"mode\": \"%s\"}", group, bits,
+             mode);
+}
+
+static void test_floats(void)
+{
+    nib_ctx *ctx = test_ctx();
+    nib_tensors *file = open_golden(ctx);
+    float all[OUT * MOST_IN];
+
+    REQUIRE(file);
+    for (size_t i = 0; i < NIB_COUNT(modes); i++) {
+        char json[JSON], name[40], text[NIB_FORM_ROOM];
+        nib_weight *w = NULL;
+        const nib_tensor *t;
+        nib_form form;
+        nib_error err;
+        test_parts p;
+        float *want;
+
+        float_parts(file, modes[i].mode, &p, json, modes[i].group, modes[i].bits);
+        REQUIRE_OK(test_open_weight(ctx, json, &p, &w, &err), err);
+        snprintf(name, sizeof name, "%s.decoded", modes[i].mode);
+        t = nib_tensors_find(file, name);
+        REQUIRE(t && w->out == OUT && w->in == t->shape[1]);
+        want = values_of(t);
+        nib_weight_decode(w, 0, OUT, all);
+        for (size_t k = 0; k < w->out * w->in; k++)
+            CHECK(all[k] == want[k], "%s: value %zu is %g, expected %g", modes[i].mode, k,
+                  (double)all[k], (double)want[k]);
+        form = nib_weight_form(w);
+        nib_form_text(&form, text);
+        CHECK(strcmp(text, modes[i].form) == 0, "'%s', expected '%s'", text, modes[i].form);
+        test_check_tiles(w, all);
+        test_check_products(ctx, w, all, NIB_F32, 5);
+        test_check_dots(ctx, w, all);
+        nib_weight_destroy(ctx, w);
+    }
+    nib_tensors_close(file);
+}
+
+static void test_float_refusals(void)
+{
+    static const uint8_t nans[OUT * MOST_IN / 16] = { [3] = 0xff };
+    static const struct { unsigned mode, group, bits; int change; const char *says; } cases[] = {
+        { 0, 64, 4, 0, "mode mxfp4 has group_size 32 and bits 4, got 64 and 4" },
+        { 1, 16, 8, 0, "mode nvfp4 has group_size 16 and bits 4, got 16 and 8" },
+        { 0, 32, 4, 1, "m.scales: value 3 is 0xff, which is no number" },
+        { 1, 16, 4, 1, "m.scales: value 3 is 0xff, which is no number" },
+        { 0, 32, 4, 2, "m.scales: dtype float16, expected uint8 (mode mxfp4)" },
+        { 2, 32, 8, 3, "m.biases is there, but config.json says mode mxfp8, which has none" },
+        { 1, 16, 4, 4, "m.global_scale: scales of whole matrices are not read" },
+        { 2, 32, 8, 5, "m.weight has 8 words a row, config.json makes it 16" },
+    };
+    nib_ctx *ctx = test_ctx();
+    nib_tensors *file = open_golden(ctx);
+
+    REQUIRE(file);
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_weight *w = NULL;
+        char json[JSON];
+        nib_error err = { 0 };
+        test_parts p;
+
+        float_parts(file, modes[cases[i].mode].mode, &p, json, cases[i].group, cases[i].bits);
+        p.items[2] = p.items[1];
+        if (cases[i].change == 1) p.items[1].data = nans;
+        if (cases[i].change == 2) p.items[1].dtype = NIB_F16;
+        if (cases[i].change == 3) p.items[2].name = "m.biases", p.count = 3;
+        if (cases[i].change == 4) p.items[2].name = "m.global_scale", p.count = 3;
+        if (cases[i].change == 5) p.items[0].shape[1] = 8;
+        CHECK(test_open_weight(ctx, json, &p, &w, &err) && !w && strstr(err.message, cases[i].says),
+              "%zu: '%s', expected '%s'", i, err.message, cases[i].says);
+    }
+    nib_tensors_close(file);
+}
+
 /* --- refused --- */
 
 typedef enum change { NOTHING, NO_CODES, NO_SCALES, NO_BIASES, DENSE, NAN_SCALE, NAN_BIAS, TYPE,
@@ -242,7 +339,10 @@ static void test_refusals(void)
         { WITH(", \"m\": {\"bits\": 1}"), NOTHING, "m: bits: MLX packs 2, 3, 4, 5, 6 or 8, got 1" },
         { WITH(", \"m\": {\"width\": 1}"), NOTHING, "m: the key width is not known" },
         { WITH(", \"m\": 4"), NOTHING, "m: 4; known are group_size, bits, mode, and modules" },
-        { WITH(", \"mode\": \"mxfp9\""), NOTHING, "mode 'mxfp9' of MLX is not read" },
+        { WITH(", \"m\": {\"mode\": \"mxfp4\"}"), NOTHING,
+          "m.weight has 16 words a row, config.json makes it 8" },
+        { WITH(", \"mode\": \"mxfp9\""), NOTHING,
+          "mode 'mxfp9' of MLX is not read; known are affine, mxfp4, nvfp4 and mxfp8" },
         { WITH(", \"m\": {\"mode\": \"mxfp9\"}"), NOTHING, "m: mode 'mxfp9' of MLX is not read" },
     };
     nib_ctx *ctx = test_ctx();
@@ -272,6 +372,8 @@ int main(void)
     static const test_case cases[] = { { "decoded", test_decoded },
                                        { "multiplied", test_multiplied },
                                        { "encoded", test_encoded },
+                                       { "floats", test_floats },
+                                       { "float refusals", test_float_refusals },
                                        { "refusals", test_refusals } };
     return test_main("mlx", cases, NIB_COUNT(cases));
 }

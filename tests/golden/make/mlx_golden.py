@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 
 mx.set_default_device(mx.cpu)
 HERE = os.path.dirname(os.path.abspath(__file__))
+FLOATS = [("mxfp4", 32, 4), ("nvfp4", 16, 4), ("mxfp8", 32, 8)]
 TYPES = {"f32": mx.float32, "f16": mx.float16, "bf16": mx.bfloat16}
 GROUPED = SETTINGS | dict(max_position_embeddings=256)
 
@@ -56,6 +57,12 @@ def make_matrices():
             key = f"{bits}.{group}"
             out |= {f"{key}.values": to_torch(w), f"{key}.weight": to_torch(q), f"{key}.scales": to_torch(scales),
                     f"{key}.biases": to_torch(biases), f"{key}.decoded": to_torch(decoded)}
+    for mode, group, bits in FLOATS:
+        x = rng.standard_normal((33, 64)).astype(np.float32) * np.geomspace(0.001, 50, 33)[:, None].astype(np.float32)
+        x[5] = 0
+        q, scales = mx.quantize(mx.array(x).astype(mx.bfloat16), group, bits, mode)
+        out |= {f"{mode}.weight": to_torch(q), f"{mode}.scales": to_torch(scales),
+                f"{mode}.decoded": to_torch(mx.dequantize(q, scales, None, group, bits, mode))}
     # the originals are made of those of one width, to keep the file small
     out = {k: v for k, v in out.items() if not k.endswith(".values") or k[0] == "3"}
     path = os.path.join(HERE, "..", "quant", "mlx.safetensors")
@@ -81,10 +88,19 @@ def experts(path, module):
     return {"group_size": 32, "bits": 6} if path.endswith("switch_mlp.down_proj") else True
 
 
+def floats(path, module):
+    """Each mode of floats in some module, beside integers."""
+    for end, (mode, group, bits) in zip(("q_proj", "down_proj", "o_proj"), FLOATS):
+        if path.endswith(end):
+            return {"group_size": group, "bits": bits, "mode": mode}
+    return True
+
+
 # variant -> settings, type of the file, group, bits, predicate
 MODELS = {
     "mlx": (GROUPED, "bfloat16", 32, 4, mixed),
     # intermediate_size is no whole number of groups: down_proj stays dense
+    "mlx-floats": (GROUPED, "bfloat16", 32, 4, floats),
     "mlx-moe": (dict(model_type="qwen3_moe", vocab_size=128, hidden_size=64, intermediate_size=64, num_hidden_layers=2,
                      num_attention_heads=2, num_key_value_heads=1, head_dim=32, max_position_embeddings=256,
                      rms_norm_eps=1e-5, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True,
@@ -94,7 +110,8 @@ MODELS = {
 
 
 def decoded_of(module):
-    return to_torch(mx.dequantize(module.weight, module.scales, module.biases, module.group_size, module.bits).astype(mx.float32))
+    w = mx.dequantize(module.weight, module.scales, module.get("biases"), module.group_size, module.bits, module.mode)
+    return to_torch(w.astype(mx.float32))
 
 
 def make_model(variant):
