@@ -123,7 +123,7 @@ static nib_status write_file(run *r, nib_error *err)
     if (status) return status;
     nib_lora_declare(&r->list, &r->naming, r->type, r->writer);
     r->result.bytes = nib_gguf_writer_bytes(r->writer);
-    r->result.tensors = 2 * r->list.count;
+    r->result.tensors = 2 * r->list.tensors;
     r->temporary = nib_temp_beside(r->ctx, r->options->out, err);
     if (!r->temporary) return NIB_E_NOMEM;
     status = nib_gguf_writer_open(r->writer, r->temporary, err);

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* --- the list --- */
 
@@ -27,64 +28,119 @@ static bool is_base(nib_ctx *ctx, const nib_param *full, const nib_weight *base)
     return same;
 }
 
+/* Where a pair goes: a matrix's name there, or that of one of two that theirs is. */
+typedef struct place_there {
+    const char *module; /* for messages */
+    const char *name;
+    nib_gguf_held held;
+    int part, parts;    /* of two: 0 or 1 of 2 */
+    size_t slice, slices;
+} place_there;
+
 static nib_status add(nib_lora_list *list, const nib_adapter *a, const nib_gguf_naming *n,
-                      const char *module, nib_branch *branch, bool embedding, nib_error *err)
+                      const place_there *at, nib_branch *branch, bool embedding, nib_error *err)
 {
-    const nib_model *m = a->model;
-    char name[NIB_GGUF_NAME_ROOM];
-    const nib_gguf_name *found = nib_gguf_name_of(n, module, name);
+    bool turns = at->held == NIB_GGUF_TURNS;
+    size_t rows = branch->b->rows / (size_t)at->parts;
     nib_lora_pair *p;
 
-    if (!found) return refuse(a, module, "a module that llama.cpp has not", err);
-    if (branch->magnitude) return refuse(a, module, "a branch with magnitudes (use_dora)", err);
-    if (embedding && strcmp(name, "token_embd") != 0)
-        return refuse(a, module, "an adapter of an embedding that is not the tokens'", err);
-    if (nib_gguf_is_of_experts(found))
-        return refuse(a, module, "an adapter of experts", err);
-    if (m->tied && strcmp(name, embedding ? "token_embd" : "output") == 0)
-        return refuse(a, module, embedding ? "the embedding of a model whose head it is"
-                                           : "the head of a model whose embedding it is", err);
-    if (nib_gguf_reorders(&n->heads, found->held) &&
-        !nib_gguf_rows_fit(&n->heads, found->held, branch->b->rows))
+    if (nib_gguf_reorders(&n->heads, at->held) &&
+        !nib_gguf_rows_fit(&n->heads, at->held, branch->b->rows))
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not those of its "
-                        "heads", a->dir, module, branch->b->rows);
+                        "heads", a->dir, at->module, branch->b->rows);
     if (!nib_grow(a->ctx, &list->items, &list->capacity, list->count + 1, sizeof *list->items))
         return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", a->dir);
     p = &list->items[list->count++];
-    *p = (nib_lora_pair){ .branch = branch, .embedding = embedding, .held = found->held };
-    snprintf(p->name, sizeof p->name, "%s.weight", name);
-    p->factor = branch->scale * (float)branch->a->rows / list->alpha;
-    if (fabsf(p->factor - 1) <= 1e-6f) p->factor = 1; /* alpha / R and back again */
-    list->scaled += p->factor != 1;
+    *p = (nib_lora_pair){ .branch = branch, .embedding = embedding, .held = at->held,
+                          .rows = rows, .row_step = at->parts == 2 && turns ? 2 : 1,
+                          .slice = at->slice, .slices = at->slices };
+    if (at->part) p->first_row = turns ? 1 : rows;
+    snprintf(p->name, sizeof p->name, "%s", at->name);
     return NIB_OK;
 }
 
-static nib_status add_linear(nib_lora_list *list, const nib_adapter *a, const nib_gguf_naming *n,
-                             const nib_linear *l, nib_error *err)
+/* Modules that llama.cpp multiplies by without asking for an adapter. */
+static bool is_deaf(const nib_gguf_naming *n, const char *name)
 {
-    nib_branch *branch = nib_branch_at(&l->branches, 0);
-    nib_gguf_tensor_name name;
+    const char *stem = strncmp(name, "blk.", 4) == 0 ? strchr(name + 4, '.') : NULL;
 
+    for (const char *const *d = n->family->unadapted; d && *d && stem; d++)
+        if (strcmp(stem + 1, *d) == 0) return true;
+    return false;
+}
+
+static nib_status check_linear(const nib_adapter *a, const nib_linear *l, nib_error *err)
+{
     if (l->bias_param) return refuse(a, l->name, "a trained bias", err);
     if (l->full && !is_base(a->ctx, l->full, l->frozen))
         return refuse(a, l->name, "a full copy (modules_to_save)", err);
-    if (!branch) return NIB_OK;
-    if (l->stack) return refuse(a, l->stack, "an adapter of experts (target_parameters)", err);
-    if (nib_gguf_weight_of(n, l, &name) && *name.rest)
-        return refuse(a, l->name, "an adapter of a matrix that is two there (gate and up, kv_b)",
-                      err);
-    return add(list, a, n, l->name, branch, false, err);
+    return NIB_OK;
+}
+
+/* slices: how many experts there are, or 0. */
+static nib_status add_linear(nib_lora_list *list, const nib_adapter *a, const nib_gguf_naming *n,
+                             const nib_linear *l, size_t slice, size_t slices, nib_error *err)
+{
+    const char *module = l->stack ? l->stack : l->name;
+    nib_branch *branch = nib_branch_at(&l->branches, 0);
+    nib_gguf_tensor_name name;
+    nib_status status = check_linear(a, l, err);
+
+    if (status || !branch) return status;
+    if (!nib_gguf_weight_of(n, l, &name))
+        return refuse(a, module, "a module that llama.cpp has not", err);
+    if (branch->magnitude) return refuse(a, module, "a branch with magnitudes (use_dora)", err);
+    if (name.held == NIB_GGUF_LATENT || is_deaf(n, name.name))
+        return refuse(a, module, "an adapter of a matrix whose adapters llama.cpp leaves out", err);
+    if (a->model->tied && strcmp(name.name, "output.weight") == 0)
+        return refuse(a, module, "the head of a model whose embedding it is", err);
+    for (int part = 0; part < (*name.rest ? 2 : 1) && !status; part++) {
+        const place_there at = { .module = module, .name = part ? name.rest : name.name,
+                                 .held = name.held, .part = part, .parts = *name.rest ? 2 : 1,
+                                 .slice = slice, .slices = slices };
+        status = add(list, a, n, &at, branch, false, err);
+    }
+    return status;
+}
+
+/* Is the linear one expert's, which lie in one tensor there? */
+static bool is_expert(const nib_gguf_naming *n, const nib_linear *l)
+{
+    char name[NIB_GGUF_NAME_ROOM];
+    const nib_gguf_name *found = l->stack ? NULL : nib_gguf_name_of(n, l->name, name);
+
+    return l->stack || (found && nib_gguf_is_of_experts(found));
+}
+
+static nib_status add_experts(nib_lora_list *list, const nib_adapter *a, const nib_gguf_naming *n,
+                              const nib_node *node, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < node->route.experts && !status; i++)
+        status = add_linear(list, a, n, node->experts[i], i, node->route.experts, err);
+    return status;
 }
 
 static nib_status add_embedding(nib_lora_list *list, const nib_adapter *a, const nib_gguf_naming *n,
                                 const nib_embedding *e, nib_error *err)
 {
+    const place_there at = { .module = e->name, .name = "token_embd.weight", .parts = 1 };
     nib_branch *branch = nib_branch_at(&e->branches, 0);
+    char name[NIB_GGUF_NAME_ROOM];
 
     if (e->rows) return refuse(a, e->name, "trained rows (trainable_token_indices)", err);
     if (e->full && !is_base(a->ctx, e->full, e->frozen))
         return refuse(a, e->name, "a full copy (modules_to_save)", err);
-    return branch ? add(list, a, n, e->name, branch, true, err) : NIB_OK;
+    if (!branch) return NIB_OK;
+    if (!nib_gguf_name_of(n, e->name, name))
+        return refuse(a, e->name, "a module that llama.cpp has not", err);
+    if (branch->magnitude) return refuse(a, e->name, "a branch with magnitudes (use_dora)", err);
+    if (strcmp(name, "token_embd") != 0)
+        return refuse(a, e->name, "an adapter of an embedding that is not the tokens'", err);
+    if (a->model->tied)
+        return refuse(a, e->name, "the embedding of a model whose head it is", err);
+    return add(list, a, n, &at, branch, true, err);
 }
 
 static nib_status check_vectors(const nib_adapter *a, nib_error *err)
@@ -107,6 +163,64 @@ static float alpha_of(const nib_peft_config *c)
     return isfinite(alpha) && (float)alpha != 0 ? (float)alpha : 1;
 }
 
+/* --- which pairs are one tensor --- */
+
+static int by_tensor(const void *x, const void *y)
+{
+    const nib_lora_pair *a = x, *b = y;
+
+    if (a->tensor != b->tensor) return a->tensor < b->tensor ? -1 : 1;
+    return a->slice < b->slice ? -1 : a->slice > b->slice;
+}
+
+/* The first pair before i of the same tensor, or i.  Those of a tensor are near each other. */
+static size_t tensor_of(const nib_lora_list *list, size_t i)
+{
+    for (size_t k = i; k-- > 0 && list->items[i].slices;)
+        if (strcmp(list->items[k].name, list->items[i].name) == 0) return list->items[k].tensor;
+    return i;
+}
+
+static size_t owner_of(const nib_lora_list *list, size_t i)
+{
+    const nib_lora_pair *p = &list->items[i];
+
+    for (size_t k = 0; k < i && (p->row_step != 1 || p->rows != p->branch->b->rows); k++)
+        if (list->items[k].branch == p->branch) return k;
+    return i;
+}
+
+/* Pairs [first, end) of one tensor: its rank is the greatest of theirs. */
+static void set_tensor(nib_lora_list *list, size_t first, size_t end)
+{
+    size_t rank = 0;
+
+    for (size_t i = first; i < end; i++) rank = nib_max(rank, list->items[i].branch->a->rows);
+    for (size_t i = first; i < end; i++) {
+        nib_lora_pair *p = &list->items[i];
+        p->tensor = first;
+        p->rank = rank;
+        p->owner = owner_of(list, i);
+        p->factor = p->branch->scale * (float)rank / list->alpha;
+        if (fabsf(p->factor - 1) <= 1e-6f) p->factor = 1; /* alpha / R and back again */
+        list->scaled += p->factor != 1;
+    }
+    list->tensors++;
+}
+
+static void gather(nib_lora_list *list)
+{
+    size_t end;
+
+    for (size_t i = 0; i < list->count; i++) list->items[i].tensor = tensor_of(list, i);
+    qsort(list->items, list->count, sizeof *list->items, by_tensor);
+    for (size_t i = 0; i < list->count; i = end) {
+        for (end = i + 1; end < list->count; end++)
+            if (list->items[end].tensor != list->items[i].tensor) break;
+        set_tensor(list, i, end);
+    }
+}
+
 nib_status nib_lora_list_make(const nib_adapter *a, const nib_gguf_naming *n, nib_lora_list *out,
                               nib_error *err)
 {
@@ -117,9 +231,14 @@ nib_status nib_lora_list_make(const nib_adapter *a, const nib_gguf_naming *n, ni
     for (size_t i = 0; i < m->embedding_count && !status; i++)
         status = add_embedding(&list, a, n, m->embeddings[i], err);
     for (size_t i = 0; i < m->linear_count && !status; i++)
-        status = add_linear(&list, a, n, m->linears[i], err);
+        if (!is_expert(n, m->linears[i]))
+            status = add_linear(&list, a, n, m->linears[i], 0, 0, err);
+    for (size_t i = 0; i < m->graph->node_count && !status; i++)
+        if (m->graph->nodes[i].experts)
+            status = add_experts(&list, a, n, &m->graph->nodes[i], err);
     if (!status && !list.count)
         status = nib_fail(err, NIB_E_MISMATCH, "%s: holds no low-rank factors", a->dir);
+    if (!status) gather(&list);
     if (status) nib_lora_list_free(a->ctx, &list);
     else *out = list;
     return status;
@@ -135,24 +254,43 @@ void nib_lora_list_free(nib_ctx *ctx, nib_lora_list *list)
 
 enum { A, B };
 
-/* Where value i of the branch's factor lies in the file. */
-static size_t place(const nib_lora_pair *p, int which, const nib_gguf_heads *heads, size_t i)
-{
-    size_t cols = (which == A ? p->branch->a : p->branch->b)->cols, row = i / cols, col = i % cols;
+static size_t columns_of(const nib_lora_pair *p) { return p->branch->a->cols; }
 
-    if (which == A) return p->embedding ? col * p->branch->a->rows + row : i;
-    if (!nib_gguf_reorders(heads, p->held)) return i;
-    return (size_t)nib_gguf_place(heads, p->held, row) * cols + col;
+/* A tensor's shape in the file, of one matrix or of all experts'. */
+static unsigned shape_of(const nib_lora_pair *p, int which, uint64_t shape[3])
+{
+    size_t rows = which == A ? p->rank : p->rows, cols = which == A ? columns_of(p) : p->rank;
+    bool turned = which == A && p->embedding;
+    unsigned rank = 0;
+
+    if (p->slices) shape[rank++] = p->slices;
+    shape[rank++] = turned ? cols : rows;
+    shape[rank++] = turned ? rows : cols;
+    return rank;
 }
 
-static const nib_param *factor(const nib_lora_pair *p, int which, uint64_t shape[2])
+/* Where value `col` of the factor's row `row`, of those that are this matrix's, lies in it. */
+static size_t place(const nib_lora_pair *p, int which, const nib_gguf_heads *heads, size_t row,
+                    size_t col)
 {
-    const nib_param *f = which == A ? p->branch->a : p->branch->b;
-    bool turned = which == A && p->embedding;
+    if (which == A) return p->embedding ? col * p->rank + row : row * columns_of(p) + col;
+    if (nib_gguf_reorders(heads, p->held)) row = (size_t)nib_gguf_place(heads, p->held, row);
+    return row * p->rank + col;
+}
 
-    shape[turned] = f->rows;
-    shape[!turned] = f->cols;
-    return f;
+/* How many rows and columns of the branch's own factor the file has of this matrix, and which row
+ * of it row r is. */
+static size_t rows_of(const nib_lora_pair *p, int which)
+{
+    return which == A ? p->branch->a->rows : p->rows;
+}
+static size_t row_of(const nib_lora_pair *p, int which, size_t r)
+{
+    return which == A ? r : p->first_row + r * p->row_step;
+}
+static const nib_param *factor(const nib_lora_pair *p, int which)
+{
+    return which == A ? p->branch->a : p->branch->b;
 }
 
 static void part_name(const nib_lora_pair *p, int which, char room[NIB_GGUF_NAME_ROOM + 24])
@@ -179,30 +317,32 @@ void nib_lora_declare(const nib_lora_list *list, const nib_gguf_naming *n, nib_d
     for (size_t i = 0; i < 2 * list->count; i++) {
         const nib_lora_pair *p = &list->items[i / 2];
         char name[NIB_GGUF_NAME_ROOM + 24];
-        uint64_t shape[2];
-        factor(p, i % 2, shape);
+        uint64_t shape[3];
+        unsigned rank = shape_of(p, i % 2, shape);
+        if (p->tensor != i / 2) continue;
         part_name(p, i % 2, name);
-        nib_gguf_add_tensor(w, name, file_type(type), 2, shape);
+        nib_gguf_add_tensor(w, name, file_type(type), rank, shape);
     }
 }
 
-static nib_status write_factor(nib_ctx *ctx, const nib_lora_pair *p, int which,
-                               const nib_gguf_heads *heads, nib_dtype type, nib_gguf_writer *w,
-                               nib_error *err)
+/* The values of a matrix's factor, where the branch has none 0; of an expert without one all. */
+static nib_status write_slice(nib_ctx *ctx, const nib_lora_pair *p, int which, bool zeros,
+                              const nib_gguf_heads *heads, nib_dtype type, nib_gguf_writer *w,
+                              nib_error *err)
 {
-    uint64_t shape[2];
-    const nib_param *f = factor(p, which, shape);
-    size_t count = nib_param_count(f);
+    const nib_param *f = factor(p, which);
+    size_t count = p->rank * (which == A ? columns_of(p) : p->rows);
     float *wide = nib_new_array(ctx, count, sizeof *wide);
     void *narrow = nib_new_array(ctx, count, nib_dtype_bytes(type));
     bool fits = true;
     nib_status status = NIB_OK;
 
     if (!wide || !narrow) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", p->name);
-    for (size_t i = 0; i < count && !status; i++) {
-        float v = f->value[i] * (which == B ? p->factor : 1);
+    for (size_t i = 0; i < rows_of(p, which) * f->cols && !status && !zeros; i++) {
+        size_t row = i / f->cols, col = i % f->cols;
+        float v = f->value[row_of(p, which, row) * f->cols + col] * (which == B ? p->factor : 1);
         fits &= isfinite(v) && (type != NIB_F16 || fabsf(v) < 65520);
-        wide[place(p, which, heads, i)] = v;
+        wide[place(p, which, heads, row, col)] = v;
     }
     if (!status && !fits)
         status = nib_fail(err, NIB_E_NUMERIC, "%s: a factor holds a value that is not finite, or "
@@ -216,13 +356,33 @@ static nib_status write_factor(nib_ctx *ctx, const nib_lora_pair *p, int which,
     return status;
 }
 
+/* A factor of the tensor whose first pair is `at`. */
+static nib_status write_factor(nib_ctx *ctx, const nib_lora_list *list, size_t at, int which,
+                               const nib_gguf_heads *heads, nib_dtype type, nib_gguf_writer *w,
+                               nib_error *err)
+{
+    const nib_lora_pair *first = &list->items[at];
+    nib_status status = NIB_OK;
+
+    if (!first->slices) return write_slice(ctx, first, which, false, heads, type, w, err);
+    for (size_t s = 0; s < first->slices && !status; s++) {
+        bool here = at < list->count && list->items[at].tensor == first->tensor &&
+                    list->items[at].slice == s;
+        status = write_slice(ctx, here ? &list->items[at] : first, which, !here, heads, type, w,
+                             err);
+        at += here;
+    }
+    return status;
+}
+
 nib_status nib_lora_write(nib_ctx *ctx, const nib_lora_list *list, const nib_gguf_naming *n,
                           nib_dtype type, nib_gguf_writer *w, nib_error *err)
 {
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < 2 * list->count && !status; i++)
-        status = write_factor(ctx, &list->items[i / 2], i % 2, &n->heads, type, w, err);
+        if (list->items[i / 2].tensor == i / 2)
+            status = write_factor(ctx, list, i / 2, i % 2, &n->heads, type, w, err);
     return status;
 }
 
@@ -232,29 +392,34 @@ static nib_status read_factor(nib_lora_read *r, const nib_tensors *t, size_t at,
                               const nib_gguf_heads *heads, nib_error *err)
 {
     const nib_lora_pair *p = &r->list->items[at / 2];
+    int which = at % 2;
+    const nib_param *f = factor(p, which);
     char name[NIB_GGUF_NAME_ROOM + 24];
-    uint64_t shape[2];
-    const nib_param *f = factor(p, at % 2, shape);
-    size_t count = nib_param_count(f);
+    uint64_t shape[3];
+    unsigned rank = shape_of(p, which, shape);
+    size_t count = p->rank * (which == A ? columns_of(p) : p->rows);
+    float **to = &r->values[2 * p->owner + (size_t)which];
     const nib_tensor *found;
     float *wide;
 
-    part_name(p, at % 2, name);
+    part_name(p, which, name);
     found = nib_tensors_find(t, name);
-    if (!found || found->rank != 2 || found->shape[0] != shape[0] || found->shape[1] != shape[1] ||
+    if (!found || found->rank != rank || memcmp(found->shape, shape, rank * sizeof *shape) != 0 ||
         found->dtype > NIB_BF16)
         return nib_fail(err, NIB_E_MISMATCH, "%s of the file written is not what was written",
                         name);
     wide = nib_new_array(r->ctx, count, sizeof *wide);
-    r->values[at] = nib_new_array(r->ctx, count, sizeof *wide);
-    if (wide && r->values[at]) {
-        nib_convert(wide, NIB_F32, found->data, found->dtype, count);
-        for (size_t i = 0; i < count; i++)
-            r->values[at][i] = wide[place(p, at % 2, heads, i)];
+    if (!*to) *to = nib_new_array(r->ctx, nib_param_count(f), sizeof *wide);
+    if (wide && *to) {
+        size_t bytes = count * nib_dtype_bytes(found->dtype);
+        nib_convert(wide, NIB_F32, (const uint8_t *)found->data + p->slice * bytes, found->dtype,
+                    count);
+        for (size_t i = 0; i < rows_of(p, which) * f->cols; i++)
+            (*to)[row_of(p, which, i / f->cols) * f->cols + i % f->cols] =
+                wide[place(p, which, heads, i / f->cols, i % f->cols)];
     }
     nib_free(r->ctx, wide);
-    return wide && r->values[at] ? NIB_OK
-                                 : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+    return wide && *to ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
 }
 
 nib_status nib_lora_open(nib_ctx *ctx, const nib_lora_list *list, const nib_gguf_naming *n,
@@ -275,7 +440,7 @@ nib_status nib_lora_open(nib_ctx *ctx, const nib_lora_list *list, const nib_gguf
     for (size_t i = 0; i < 2 * list->count && !status; i++)
         status = read_factor(&r, t, i, &n->heads, err);
     for (size_t i = 0; i < list->count && !status; i++)
-        r.scales[i] = (float)alpha / (float)list->items[i].branch->b->cols;
+        r.scales[i] = (float)alpha / (float)list->items[i].rank;
     nib_tensors_close(t);
     if (status) nib_lora_close(&r);
     else *out = r;
@@ -289,6 +454,7 @@ void nib_lora_swap(void *read)
     for (size_t i = 0; i < r->list->count; i++) {
         nib_branch *branch = r->list->items[i].branch;
         float *a = branch->a->value, *b = branch->b->value, scale = branch->scale;
+        if (r->list->items[i].owner != i) continue;
         branch->a->value = r->values[2 * i];
         branch->b->value = r->values[2 * i + 1];
         branch->scale = r->scales[i];

@@ -3,7 +3,9 @@
  * Beside general.architecture the file has adapter.lora.alpha and of each matrix M two tensors,
  * "M.weight.lora_a" [R, in] and "M.weight.lora_b" [out, R]; of the embedding [V, R] and [width, R].
  * llama.cpp adds alpha / R * B A.  There is one alpha: what PEFT scales otherwise is multiplied
- * into B.  B has the rows of the base's matrix, and their order. */
+ * into B.  B has the rows of the base's matrix, and their order.  Experts lie in one tensor each,
+ * [experts, R, in] and [experts, out, R]: one without an adapter has zeros, smaller ranks are
+ * filled up with them.  Of a matrix that is two there each has A, and its own rows of B. */
 #ifndef NIB_JOB_EXPORT_LORA_H
 #define NIB_JOB_EXPORT_LORA_H
 
@@ -16,11 +18,17 @@ typedef struct nib_lora_pair {
     bool embedding;
     nib_gguf_held held;
     float factor;                      /* of B; 1 where alpha / R is PEFT's scale */
+    size_t first_row, row_step, rows;  /* of B that are this matrix's: first_row + i row_step */
+    size_t slices, slice;              /* of a tensor of experts: how many, which; slices 0: none */
+    size_t tensor;                     /* the first pair of the same name */
+    size_t rank;                       /* the tensor's: the greatest of its pairs */
+    size_t owner;                      /* the first pair of the same branch */
 } nib_lora_pair;
 
 typedef struct nib_lora_list {
     nib_lora_pair *items;
-    size_t count, capacity;
+    size_t count, capacity; /* pairs of a tensor follow one another, in the order of experts */
+    size_t tensors;         /* with two factors each */
     float alpha;
     size_t scaled;          /* pairs whose factor is not 1 */
 } nib_lora_list;

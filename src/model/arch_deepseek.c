@@ -472,10 +472,14 @@ static const char *gguf_unsaid(const nib_graph *g)
     return NULL;
 }
 
+static const char *const gguf_unadapted[] = {
+    "attn_q.weight", "attn_q_a.weight", "attn_q_b.weight", "attn_kv_a_mqa.weight", NULL
+};
+
 #define GGUF(type, class)                                                                          \
     { .architecture = "deepseek2", .model_type = type, .class_name = class, .names = gguf_names,   \
       .tensors = gguf_tensors, .keys = gguf_keys, .finish = gguf_finish, .put = gguf_put,          \
-      .unsaid = gguf_unsaid }
+      .unsaid = gguf_unsaid, .unadapted = gguf_unadapted }
 static const nib_gguf_family v2_gguf = GGUF("deepseek_v2", "DeepseekV2ForCausalLM");
 static const nib_gguf_family v3_gguf = GGUF("deepseek_v3", "DeepseekV3ForCausalLM");
 

@@ -91,6 +91,8 @@ typedef struct nib_gguf_family {
     const nib_gguf_listed *listed; /* NULL at the end, or itself */
     void (*finish)(nib_gguf_config *c); /* what is not one key for another, or NULL */
     void (*put)(const nib_gguf_put *p); /* the same on the way out, or NULL */
+    const char *const *unadapted; /* "attn_q.weight": of these llama.cpp leaves adapters out; NULL
+                                     at the end, or itself */
     bool own_head;              /* llama.cpp asks for a head, also where it is the embedding */
     const char *variant;        /* where this tensor is there, the names are variant_names; or
                                    NULL */

@@ -1,7 +1,7 @@
 /* test_export_lora.c - an adapter alone as a LoRA GGUF: what llama.cpp makes of the file, W plus
  * alpha / R times B A of each pair, is the model that export writes with the adapter, of families
- * whose rows are in another order, of embeddings, of scales that the form has no key for; what it
- * has no place for is refused by name. */
+ * whose rows are in another order, of experts, of embeddings, of scales that the form has no key
+ * for; what it has no place for is refused by name. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +92,37 @@ static void check_matrix(const char *name, const nib_tensor *plain, const nib_te
     CHECK(!b || most > 1e-3, "%s, %s: nothing is added", name, plain->name);
 }
 
+/* Slice i of a tensor of experts as a matrix. */
+static nib_tensor slice_of(const nib_tensor *t, size_t i)
+{
+    nib_tensor one = *t;
+
+    if (t->rank != 3) return one;
+    one.rank = 2;
+    one.shape[0] = t->shape[1];
+    one.shape[1] = t->shape[2];
+    one.bytes = t->bytes / t->shape[0];
+    one.data = (const uint8_t *)t->data + i * one.bytes;
+    return one;
+}
+
+static void check_experts(const char *name, const nib_tensor *plain, const nib_tensor *merged,
+                          const nib_tensor *a, const nib_tensor *b, float alpha)
+{
+    for (size_t i = 0; i < plain->shape[0]; i++) {
+        nib_tensor p = slice_of(plain, i), m = slice_of(merged, i), la, lb;
+        if (!b) {
+            check_matrix(name, &p, &m, NULL, NULL, alpha);
+            continue;
+        }
+        REQUIRE(a->rank == 3 && b->rank == 3 && a->shape[0] == plain->shape[0] &&
+                b->shape[0] == plain->shape[0], "%s", plain->name);
+        la = slice_of(a, i);
+        lb = slice_of(b, i);
+        check_matrix(name, &p, &m, &la, &lb, alpha);
+    }
+}
+
 static void check_files(nib_ctx *ctx, const char *name, const char *plain, const char *merged,
                         const char *lora, size_t pairs)
 {
@@ -113,6 +144,8 @@ static void check_files(nib_ctx *ctx, const char *name, const char *plain, const
         b = nib_tensors_find(l, part);
         CHECK(!a == !b, "%s: %s has one factor", name, t->name);
         found += b != NULL;
+        if (t->rank == 3)
+            check_experts(name, t, nib_tensors_find(m, t->name), a, b, (float)alpha);
         if (t->rank == 2)
             check_matrix(name, t, nib_tensors_find(m, t->name), a, b, (float)alpha);
     }
@@ -152,6 +185,16 @@ static void test_families(void)
         snprintf(adapter, sizeof adapter, "models/%s/adapter", cases[i].name);
         check(ctx, cases[i].name, golden(model).s, golden(adapter).s, cases[i].pairs);
     }
+}
+
+/* Experts as modules; those in tensors of all are in test_gguf.sh, which trains on them. */
+static void test_experts(void)
+{
+    nib_ctx *ctx = test_ctx();
+
+    check(ctx, "mixtral", golden("models/mixtral").s, golden("models/mixtral/adapter").s, 8);
+    check(ctx, "qwen2-moe", golden("models/qwen2-moe").s, golden("models/qwen2-moe/adapter").s,
+          12);
 }
 
 static void test_scales(void)
@@ -202,14 +245,15 @@ static void test_refused(void)
                 NULL, NIB_E_UNSUPPORTED, "modules_to_save (embed_tokens)");
     changed = edited(ctx, adapter.s, "\"bias\": \"none\"", "\"bias\": \"all\"");
     check_fails(ctx, changed.s, NULL, llama.s, NULL, NIB_E_UNSUPPORTED, "bias has no place");
-    check_fails(ctx, golden("models/mixtral/adapter").s, NULL, golden("models/mixtral").s, NULL,
-                NIB_E_UNSUPPORTED, "experts");
+    check_fails(ctx, golden("models/qwen3-moe/adapter").s, NULL, golden("models/qwen3-moe").s, NULL,
+                NIB_E_UNSUPPORTED, "mlp.gate_proj: a module that llama.cpp has not");
     check_fails(ctx, golden("adapter-files/tied-head").s, NULL, golden("adapter-files/tied").s,
                 NULL, NIB_E_UNSUPPORTED, "the embedding of a model whose head it is");
 }
 
 static const test_case cases[] = {
-    { "families", test_families }, { "scales", test_scales }, { "embedding", test_embedding },
+    { "families", test_families }, { "experts", test_experts }, { "scales", test_scales },
+    { "embedding", test_embedding },
     { "refused", test_refused },
 };
 
