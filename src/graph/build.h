@@ -80,6 +80,7 @@ typedef struct nib_build {
     int segment;
     size_t labels;       /* of a classifier: rows of its head; 0: the model gives words */
     nib_loss_kind loss;  /* of a classifier */
+    bool features;       /* what a head of words would read is what the graph gives */
     bool drops;          /* dropout is built in; else it is asked for and not there */
     uint32_t dropouts;   /* places of it so far, there or not */
     size_t matrices;     /* of experts so far */
@@ -290,7 +291,7 @@ void nib_give_rows(nib_build *b, nib_value x);
 void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char *module);
 /* A classifier's, of the builder's labels and loss, on the hidden states as they are. */
 void nib_class_head(nib_build *b, nib_value x, bool bias, const char *module);
-/* On the rows that get logits. */
+/* On the rows that get logits; a builder of features has these rows in its place. */
 void nib_head(nib_build *b, nib_value x, nib_head_spec spec, const char *module);
 
 #endif

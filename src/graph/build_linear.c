@@ -254,5 +254,6 @@ void nib_class_head(nib_build *b, nib_value x, bool bias, const char *module)
 
 void nib_head(nib_build *b, nib_value x, nib_head_spec spec, const char *module)
 {
-    nib_set_head(b, nib_to_logit_rows(b, x), spec, module);
+    if (b->features) nib_give_rows(b, x);
+    else nib_set_head(b, nib_to_logit_rows(b, x), spec, module);
 }

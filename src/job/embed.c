@@ -102,6 +102,18 @@ static nib_status measure_prompt(embedding *e, nib_error *err)
     return status;
 }
 
+/* An adapter of words has the names of a model with their head, one of features those without. */
+static nib_status find_task(const embedding *e, nib_task *task, nib_error *err)
+{
+    nib_peft_config config = nib_peft_config_default();
+    nib_status status = nib_peft_config_read(e->ctx, e->o->adapter, &config, err);
+
+    if (!status && config.task_type && strcmp(config.task_type, "CAUSAL_LM") == 0)
+        *task = NIB_TASK_CAUSAL_LM;
+    nib_peft_config_free(e->ctx, &config);
+    return status;
+}
+
 static nib_status open_model(embedding *e, nib_error *err)
 {
     nib_model_options options = e->o->model;
@@ -112,6 +124,7 @@ static nib_status open_model(embedding *e, nib_error *err)
     options.model = e->sentence.model_dir;
     status = nib_tokenizer_open(e->ctx, options.model, &e->tokenizer, err);
     if (!status) status = measure_prompt(e, err);
+    if (!status && e->o->adapter) status = find_task(e, &options.task, err);
     if (!status)
         status = nib_model_open_features(e->ctx, &options, compute, progress, &e->model, err);
     if (!status && e->o->adapter)

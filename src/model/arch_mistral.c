@@ -65,7 +65,8 @@ static const char *const no_targets[] = { NULL };
 
 const nib_arch nib_arch_mistral = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                     .read = read_mistral, .prefix = "model.",
-                                    .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
+                                    .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS |
+                                             1 << NIB_TASK_FEATURE_EXTRACTION,
                                     .other_heads = nib_llama_heads,
                                     .build = nib_llama_build,
                                     .default_targets = nib_llama_targets };

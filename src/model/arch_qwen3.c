@@ -30,7 +30,8 @@ static const nib_gguf_family gguf = {
 
 const nib_arch nib_arch_qwen3 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_qwen3, .prefix = "model.",
-                                  .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
+                                  .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS |
+                                           1 << NIB_TASK_FEATURE_EXTRACTION,
                                   .other_heads = nib_llama_heads,
                                   .build = nib_llama_build,
                                   .default_targets = nib_llama_targets,

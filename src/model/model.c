@@ -29,6 +29,7 @@ static void know_padding(nib_model *m)
 static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, nib_error *err)
 {
     nib_build b = { .binder = nib_bind_make(bind), .labels = m->purpose.labels,
+                    .features = m->purpose.task == NIB_TASK_FEATURE_EXTRACTION,
                     .loss = m->purpose.loss, .drops = bind->options->base_dropout };
 
     m->graph = b.graph = nib_graph_create(m->ctx, compute);
@@ -138,7 +139,7 @@ static nib_status read_purpose(nib_model *m, const nib_model_options *o, opening
     const nib_arch *arch = m->config->arch;
     nib_model_options wanted = *o;
 
-    if (how == OPEN_FEATURES)
+    if (how == OPEN_FEATURES && o->task != NIB_TASK_CAUSAL_LM)
         wanted.task = arch->tasks >> NIB_TASK_FEATURE_EXTRACTION & 1
                           ? NIB_TASK_FEATURE_EXTRACTION : NIB_TASK_CAUSAL_LM;
     return nib_purpose_read(m->json, arch, &wanted, where, &m->purpose, err);

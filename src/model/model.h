@@ -47,8 +47,9 @@ typedef struct nib_model_progress {
 /* Opens a model for computing.  compute: NIB_F32 or NIB_BF16. */
 nib_status nib_model_open(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
                           nib_model_progress progress, nib_model **out, nib_error *err);
-/* The same for NIB_TASK_FEATURE_EXTRACTION: without a head.  Of a family that only gives words the
- * model is opened for these; what its head reads are the features. */
+/* The same for NIB_TASK_FEATURE_EXTRACTION: without a head.  Of a family that only gives words, and
+ * with the task CAUSAL_LM (whose adapters have other names), the model is opened for these; what
+ * its head reads are the features. */
 nib_status nib_model_open_features(nib_ctx *ctx, const nib_model_options *options,
                                    nib_dtype compute, nib_model_progress progress,
                                    nib_model **out, nib_error *err);

@@ -59,6 +59,8 @@ static const struct kind { const char *name, *loss; bool scored; } kinds[] = {
     { "matryoshka", NULL, false },
     { "dense", NULL, false },
     { "dense-whole", "CosineSimilarityLoss", true },
+    { "decoder", NULL, false },
+    { "decoder-whole", NULL, false },
 };
 
 static json_t *expected_of(const char *kind)
@@ -189,6 +191,8 @@ static void test_cosine(void) { check_kind(&kinds[3]); }
 static void test_matryoshka(void) { check_kind(&kinds[4]); }
 static void test_dense(void) { check_kind(&kinds[5]); }
 static void test_dense_whole(void) { check_kind(&kinds[6]); }
+static void test_decoder(void) { check_kind(&kinds[7]); }
+static void test_decoder_whole(void) { check_kind(&kinds[8]); }
 
 /* --- texts at a time --- */
 
@@ -211,6 +215,28 @@ static void compare_files(const char *a, const char *b, double most)
     CHECK(worst <= most, "%s and %s differ by %g", a, b, worst);
     nib_tensors_close(x);
     nib_tensors_close(y);
+}
+
+/* An adapter of words, whose names are those of a model with a head, changes the embeddings as the
+ * same one of features. */
+static void test_words_adapter(void)
+{
+    static const char *const adapters[] = { "begin", "words" };
+    char files[2][700];
+
+    for (int i = 0; i < 2; i++) {
+        nib_embed_options o = { .model = { .model = golden("embeddings", "qwen"),
+                                           .compute_dtype = NIB_COMPUTE_FLOAT32 },
+                                .data = { .data = golden("embeddings", "texts.jsonl") },
+                                .adapter = data_of("decoder", adapters[i]), .overwrite = true };
+        nib_embed_result r;
+        nib_error err;
+
+        snprintf(files[i], sizeof files[i], "%s/%s.safetensors", test_tmpdir(), adapters[i]);
+        o.out = files[i];
+        REQUIRE_OK(nib_embed_texts(test_ctx(), &o, &r, &err), err);
+    }
+    compare_files(files[0], files[1], 0);
 }
 
 /* One batch of all, with the base's dropout: 5 texts at a time repeat the masks of the texts. */
@@ -446,6 +472,8 @@ int main(void)
     static const test_case cases[] = {
         { "ranking", test_ranking },     { "cosent", test_cosent },   { "triplet", test_triplet },
         { "cosine", test_cosine },       { "matryoshka", test_matryoshka }, { "dense", test_dense },
+        { "decoder", test_decoder }, { "words_adapter", test_words_adapter },
+        { "decoder_whole", test_decoder_whole },
         { "dense_whole", test_dense_whole }, { "dense_resume", test_dense_resume },
         { "dense_folder", test_dense_folder },
         { "cached", test_cached },       { "resume", test_resume },   { "batches", test_batches },

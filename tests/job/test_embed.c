@@ -113,6 +113,22 @@ static void test_reference(void)
     nib_tensors_close(all);
 }
 
+/* As Qwen3-Embedding is used: a causal model's files, the end token that the template appends, and
+ * its row pooled; the text that is last in an instruction stays a part of it. */
+static void test_decoder(void)
+{
+    nib_ctx *ctx = test_ctx();
+    nib_embed_options o = options_for("qwen");
+    nib_tensors *all;
+    nib_error err;
+
+    REQUIRE_OK(nib_tensors_open(ctx, golden("qwen/expected.safetensors"), &all, &err), err);
+    check_case(ctx, all, o, "plain");
+    o.prompt_name = "query";
+    check_case(ctx, all, o, "query");
+    nib_tensors_close(all);
+}
+
 typedef struct lines { float first[6]; size_t count, wrong; } lines;
 
 static void on_line(void *user, const char *line, size_t bytes)
@@ -253,7 +269,8 @@ static void test_refusals(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "reference", test_reference }, { "files", test_files },
+    static const test_case cases[] = { { "reference", test_reference }, { "decoder", test_decoder },
+                                       { "files", test_files },
                                        { "refusals", test_refusals },
                                        { "dense_width", test_dense_width } };
     return test_main("embed", cases, NIB_COUNT(cases));

@@ -8,12 +8,14 @@ import json
 import os
 import random
 import shutil
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from safetensors.torch import load_file, save_file
 from scipy.stats import pearsonr, spearmanr
 from sentence_transformers import SentenceTransformer, losses
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
@@ -32,6 +34,9 @@ CASES = {"ranking": ("new", losses.MultipleNegativesRankingLoss, True, None, 1e-
          "matryoshka": ("new", losses.MultipleNegativesRankingLoss, False, [8, 32], 1e-3)}
 DENSE = {"dense": ("dense", losses.MultipleNegativesRankingLoss, True, None, 1e-2),
          "dense-whole": ("dense", losses.CosineSimilarityLoss, False, None, 1e-3)}
+# of a decoder, the last token pooled
+DECODER = {"decoder": ("qwen", losses.MultipleNegativesRankingLoss, True, None, 1e-2),
+           "decoder-whole": ("qwen", losses.MultipleNegativesRankingLoss, False, None, 1e-3)}
 rng = random.Random(5)
 
 
@@ -64,7 +69,7 @@ def read(name):
 
 
 def adapt(model, directory):
-    model.add_adapter(LoraConfig(task_type="FEATURE_EXTRACTION", r=2, lora_alpha=4, target_modules=["query", "value"]))
+    model.add_adapter(LoraConfig(task_type="FEATURE_EXTRACTION", r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"] if hasattr(model[0].auto_model, "rotary_emb") else ["query", "value"]))
     with torch.no_grad():
         for n, p in model.named_parameters():
             if "lora_" in n:  # Dense modules are trained as they are
@@ -79,6 +84,18 @@ def adapt(model, directory):
     stored["target_modules"].sort()
     stored["base_model_name_or_path"] = "nibble/compare"
     json.dump(stored, open(path, "w"), indent=2, sort_keys=True)
+
+
+def rename(directory):
+    """The adapter of features as one of words has its names, in words/."""
+    out = os.path.join(directory, "words")
+    shutil.copytree(os.path.join(directory, "begin"), out)
+    path = os.path.join(out, "adapter_model.safetensors")
+    tensors = {k.replace("base_model.model.", "base_model.model.model."): v for k, v in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    config = json.load(open(os.path.join(out, "adapter_config.json")))
+    config["task_type"] = "CAUSAL_LM"
+    json.dump(config, open(os.path.join(out, "adapter_config.json"), "w"), indent=2, sort_keys=True)
 
 
 def forward(model, loss, rows):
@@ -129,7 +146,7 @@ def measure(model, loss, rows, out, directory):
 
 
 def make(kind):
-    name, loss, lora, dims, rate = (CASES | DENSE)[kind]
+    name, loss, lora, dims, rate = (CASES | DENSE | DECODER)[kind]
     directory = os.path.join(TOP, kind)
     os.makedirs(directory)
     rows = list(records(kind))
@@ -170,6 +187,14 @@ def make_batches():
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["decoder"]:  # these alone
+        for kind in DECODER:
+            rng.seed(kind)
+            torch.manual_seed(7)
+            shutil.rmtree(os.path.join(TOP, kind), ignore_errors=True)
+            make(kind)
+        rename(os.path.join(TOP, "decoder"))
+        sys.exit()
     shutil.rmtree(TOP, ignore_errors=True)
     os.makedirs(TOP)
     torch.manual_seed(7)
@@ -178,3 +203,8 @@ if __name__ == "__main__":
     make_batches()
     for kind in DENSE:
         make(kind)
+    for kind in DECODER:
+        rng.seed(kind)
+        torch.manual_seed(7)
+        make(kind)
+    rename(os.path.join(TOP, "decoder"))

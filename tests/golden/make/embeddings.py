@@ -8,6 +8,7 @@ sentence-transformers 5.7.0:
 import json
 import os
 import shutil
+import sys
 import zlib
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,8 +18,8 @@ from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from sentence_transformers.base.modules import Dense, Transformer
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "embeddings")
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -141,6 +142,43 @@ def make_bare(out, name, settings):
     out[name] = encode(read(d))
 
 
+def decoder_tokenizer():
+    """As Qwen3-Embedding's: the template appends the end token, which is also what pads."""
+    t = Tokenizer(models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
+    t.pre_tokenizer, t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    t.add_special_tokens(["<|endoftext|>"])
+    t.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), processors.TemplateProcessing(
+        single="$A:0 <|endoftext|>:0", pair="$A:0 <|endoftext|>:0 $B:1 <|endoftext|>:1", special_tokens=[("<|endoftext|>", 256)])])
+    return PreTrainedTokenizerFast(tokenizer_object=t, pad_token="<|endoftext|>", eos_token="<|endoftext|>", padding_side="left",
+                                   model_max_length=64)
+
+
+def make_qwen(directory):
+    """A small Qwen3 whose files are a causal model's, the last token pooled, with prompts; what it makes of texts.jsonl beside it."""
+    rng = torch.Generator().manual_seed(23)
+    words = decoder_tokenizer()
+    config = AutoConfig.for_model("qwen3", vocab_size=len(words), hidden_size=24, intermediate_size=32, num_hidden_layers=2,
+                                  num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=64, rms_norm_eps=1e-5,
+                                  tie_word_embeddings=True, bos_token_id=None, eos_token_id=256)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            r = torch.randn(p.shape, generator=rng)
+            p.copy_(r * (0.5 if "embed" in n else p.shape[-1] ** -0.5) if p.dim() > 1 else 1 + 0.2 * r)
+    model.to(torch.bfloat16).save_pretrained(directory + "-base")
+    words.save_pretrained(directory + "-base")
+    prompts = {"query": "Instruct: find it\nQuery:", "document": ""}
+    model = SentenceTransformer(modules=[load(directory + "-base"), Pooling(24, "lasttoken"), Normalize()], device="cpu", prompts=prompts)
+    model.save(directory, create_model_card=False)
+    # the file as such repositories have it: of the causal model, which has no tensor of the tied head
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(os.path.join(directory + "-base", name), directory)
+    shutil.rmtree(directory + "-base")
+    model = read(directory)
+    out = {"plain": encode(model), "query": encode(model, prompt_name="query")}
+    save_file(out, os.path.join(directory, "expected.safetensors"))
+
+
 def main():
     shutil.rmtree(TOP, ignore_errors=True)
     os.makedirs(TOP)
@@ -163,4 +201,8 @@ def main():
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["qwen"]:  # this alone, which draws from a generator of its own
+        shutil.rmtree(os.path.join(TOP, "qwen"), ignore_errors=True)
+        sys.exit(make_qwen(os.path.join(TOP, "qwen")))
     main()
+    make_qwen(os.path.join(TOP, "qwen"))
