@@ -18,6 +18,9 @@ static void print_result(session *s, const nib_export_result *r)
         printf("{\"tensors\": %llu, \"bytes\": %llu, \"prompts\": %d, \"difference\": ",
                (unsigned long long)r->tensors, (unsigned long long)r->bytes, r->prompts);
         print_json_number(stdout, r->greatest_difference);
+        if (r->file_bytes)
+            printf(", \"file_bytes\": %llu, \"bits_per_weight\": %.6g",
+                   (unsigned long long)r->file_bytes, r->bits_per_weight);
         if (r->survival.rows) print_survival_json(&r->survival);
         print_json_member_warnings(stdout, s);
         printf("}\n");
@@ -25,6 +28,9 @@ static void print_result(session *s, const nib_export_result *r)
     }
     session_line(s, "%llu tensors, %.1f MB", (unsigned long long)r->tensors,
                  (double)r->bytes / 1e6);
+    if (r->file_bytes)
+        session_line(s, "%llu bytes of file, %.4f bits a weight",
+                     (unsigned long long)r->file_bytes, r->bits_per_weight);
     if (r->prompts)
         session_line(s, "read back: the logits of %d prompts differ by at most %.2g of the largest",
                      r->prompts, r->greatest_difference);
@@ -34,10 +40,16 @@ static void print_result(session *s, const nib_export_result *r)
                      r->survival.noise);
 }
 
+static void on_matrix(void *user, const char *tensor, const char *type, double error)
+{
+    session_line(user, "%s: %s, error %.3g %%", tensor, type, 100 * error);
+}
+
 int verb_export(int argc, char **argv)
 {
     session s = { 0 };
-    nib_export_options o = { .on_progress = session_progress, .user = &s };
+    nib_export_options o = { .on_matrix = on_matrix, .on_progress = session_progress,
+                             .user = &s };
     nib_export_result r;
     bool verify = true;
     nib_status status;
@@ -46,6 +58,10 @@ int verb_export(int argc, char **argv)
           "type of the matrices: F32, F16 (default), BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q4_K_M, "
           "Q4_K_S, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL or (of experts) MXFP4; of an adapter F32 "
           "(default), F16 or BF16" },
+        { "target-size", OPTION_SIZE, &o.target_size, "3.9GB",
+          "instead: types of each matrix by measured error, so that the file takes at most this" },
+        { "target-bpw", OPTION_FLOAT, &o.target_bpw, "5.0",
+          "the same by bits a weight, scales counted" },
         { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter, merged on the way" },
         { "min-retained", OPTION_FLOAT, &o.min_retained, "0.8",
           "with --adapter: refuse a file that keeps less of the adapter's change" },

@@ -22,6 +22,11 @@ typedef struct nib_export_options {
                                 .gguf at its end */
     const char *base;        /* NULL: none is given */
     const char *quantize;    /* "F16", "Q8_0", ...; NULL: F16, of an adapter F32 */
+    /* Instead of quantize, of a model's file: each matrix gets the type, IQ4_NL or Q4_K to Q8_0,
+     * with which the errors add up to the least in this room.  One of: bytes of the file; or bits
+     * a weight of all its matrices, scales counted, as inspect has it. */
+    uint64_t target_size;    /* 0: none */
+    double target_bpw;       /* 0: none */
     const char *dtype;       /* of a directory: "float32", "float16", "bfloat16"; NULL: as in the
                                 file, blocks as float32 */
     const char *imatrix;     /* llama.cpp's importance matrix, or NULL */
@@ -34,12 +39,17 @@ typedef struct nib_export_options {
     bool overwrite;
     bool modelfile;          /* Ollama's, beside OUT: DIR/Modelfile */
     bool no_verify;          /* what was written is not read back and compared */
+    /* With a target: the type of a matrix, and which fraction of its square that loses (of its
+     * inputs weighed by their importances, where there are some). */
+    void (*on_matrix)(void *user, const char *tensor, const char *type, double error);
     void (*on_progress)(void *user, const char *what, double share);
     void *user;
 } nib_export_options;
 
 typedef struct nib_export_result {
     uint64_t tensors, bytes; /* of the file's data */
+    uint64_t file_bytes;     /* with a target: of the file; else 0 */
+    double bits_per_weight;  /* with a target: of its matrices; else 0 */
     int prompts;             /* that were compared; 0: none */
     double greatest_difference; /* of their logits, relative to the largest logit */
     nib_survival survival;      /* of the adapter's change, in the weights; rows 0: not measured */

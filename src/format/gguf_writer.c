@@ -7,7 +7,7 @@
 #include "base/outfile.h"
 #include "base/outname.h"
 
-enum { ALIGNMENT = 32, NAME_BYTES = 64 };
+enum { ALIGNMENT = 32, NAME_BYTES = 64, HEAD_BYTES = 24 };
 
 /* Bytes that grow. */
 typedef struct buffer { uint8_t *at; size_t bytes, capacity; } buffer;
@@ -149,6 +149,11 @@ void nib_gguf_add_tensor(nib_gguf_writer *w, const char *name, const nib_gguf_ty
 
 uint64_t nib_gguf_writer_bytes(const nib_gguf_writer *w) { return w->data; }
 
+uint64_t nib_gguf_writer_header_bytes(const nib_gguf_writer *w)
+{
+    return HEAD_BYTES + w->keys.bytes + w->infos.bytes;
+}
+
 /* --- the file --- */
 
 /* Zeros up to the next multiple of the alignment. */
@@ -162,7 +167,7 @@ static nib_status pad(nib_gguf_writer *w, uint64_t bytes, nib_error *err)
 
 static nib_status write_header(nib_gguf_writer *w, nib_error *err)
 {
-    uint8_t head[24] = { 'G', 'G', 'U', 'F', 3 };
+    uint8_t head[HEAD_BYTES] = { 'G', 'G', 'U', 'F', 3 };
     nib_status status;
 
     for (unsigned i = 0; i < 8; i++) {

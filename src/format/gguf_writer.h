@@ -29,6 +29,9 @@ void nib_gguf_add_tensor(nib_gguf_writer *w, const char *name, const nib_gguf_ty
 /* The bytes that the tensors take so far, padding and all. */
 uint64_t nib_gguf_writer_bytes(const nib_gguf_writer *w);
 
+/* The bytes of the header so far, without the padding behind it. */
+uint64_t nib_gguf_writer_header_bytes(const nib_gguf_writer *w);
+
 /* NIB_E_NOMEM for whatever failed before; NIB_E_INVALID: a name of 64 bytes or more; NIB_E_IO: the
  * file cannot be made, or the disk has no room for it, with both sizes.  Nothing appears at `path`
  * before the commit. */

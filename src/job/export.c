@@ -10,6 +10,7 @@
 #include "adapter/adapter.h"
 #include "base/outname.h"
 #include "job/export_adapter.h"
+#include "job/export_allot.h"
 #include "job/export_directory.h"
 #include "job/export_place.h"
 #include "job/export_plan.h"
@@ -37,6 +38,7 @@ typedef struct run {
     nib_modelfile modelfile;
     char *temporary;          /* the whole file, not yet checked */
     nib_model *written;       /* read back of it */
+    bool targeted;            /* types are allotted to a size */
     nib_export_result result;
 } run;
 
@@ -46,7 +48,7 @@ static nib_status read_options(run *r, nib_error *err)
     const char *name = o->quantize ? o->quantize : "F16";
     char known[300];
 
-    r->type = nib_export_type_named(name);
+    r->type = r->targeted ? &nib_export_allotted_type : nib_export_type_named(name);
     if (r->type) return nib_export_check_place(r->ctx, o, err);
     nib_export_types_known(known, sizeof known);
     return nib_fail(err, NIB_E_INVALID, "quantize '%s', known are %s", name, known);
@@ -139,6 +141,19 @@ static nib_status put_pooling(run *r, nib_error *err)
     return NIB_OK;
 }
 
+/* The types of the matrices, and what follows from them. */
+static nib_status allot(run *r, nib_error *err)
+{
+    nib_export_allotted made;
+    nib_status status = nib_export_allot(r->ctx, r->options, &r->plan, r->writer, &made, err);
+
+    if (status) return status;
+    nib_gguf_put_number(r->writer, NIB_GGUF_FILE_TYPE, NIB_GGUF_U32, made.file_type);
+    r->result.file_bytes = made.file_bytes;
+    r->result.bits_per_weight = made.bits_per_weight;
+    return NIB_OK;
+}
+
 static nib_status declare(run *r, nib_error *err)
 {
     nib_status status = nib_gguf_naming_of(r->model, &r->naming, err);
@@ -157,6 +172,7 @@ static nib_status declare(run *r, nib_error *err)
     if (!status)
         status = nib_export_plan_make(r->model, &r->naming, r->type, &r->keys,
                                       r->importances.count ? &r->importances : NULL, &r->plan, err);
+    if (!status && r->targeted) status = allot(r, err);
     for (size_t i = 0; i < r->plan.count && !status; i++) {
         const nib_export_item *item = &r->plan.items[i];
         nib_gguf_add_tensor(r->writer, item->name, item->type, item->rank, item->shape);
@@ -211,7 +227,7 @@ static double most_difference(const nib_export_type *type)
         { "Q6_K", 0.25 }, { "Q5_K", 0.5 }, { "Q5_0", 0.5 }, { "Q5_1", 0.5 },
     };
 
-    for (size_t i = 0; i < NIB_COUNT(bounds); i++)
+    for (size_t i = 0; i < NIB_COUNT(bounds) && type->mix != NIB_EXPORT_ALLOTTED; i++)
         if (strcmp(bounds[i].base, type->base) == 0) return bounds[i].most;
     return 0.75;
 }
@@ -279,6 +295,25 @@ static nib_status prepare_modelfile(run *r, nib_error *err)
     return nib_modelfile_prepare(r->ctx, &r->modelfile, err);
 }
 
+static nib_status check_target(run *r, nib_error *err)
+{
+    const nib_export_options *o = r->options;
+    const char *name = o->target_size ? "target_size" : "target_bpw";
+
+    r->targeted = o->target_size || o->target_bpw != 0;
+    if (!r->targeted) return NIB_OK;
+    if (o->target_size && o->target_bpw != 0)
+        return nib_fail(err, NIB_E_INVALID, "target_size and target_bpw: one of them says how much "
+                        "room there is");
+    if (!(o->target_bpw >= 0 && isfinite(o->target_bpw)))
+        return nib_fail(err, NIB_E_INVALID, "target_bpw: expected bits a weight, more than 0, got "
+                        "%g", o->target_bpw);
+    if (o->quantize)
+        return nib_fail(err, NIB_E_INVALID, "quantize and %s: with a target each matrix gets a "
+                        "type of its own; leave one of them out", name);
+    return NIB_OK;
+}
+
 static nib_status export(run *r, nib_error *err)
 {
     nib_status status = read_options(r, err);
@@ -316,6 +351,10 @@ nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_expor
         (nib_export_is_adapter(options->model) || nib_export_is_directory(options)))
         return nib_fail(err, NIB_E_INVALID, "min_retained is of a model's GGUF file, which %s is "
                         "not to be; nibble merge measures directories", options->out);
+    if ((options->target_size || options->target_bpw != 0) &&
+        (nib_export_is_adapter(options->model) || nib_export_is_directory(options)))
+        return nib_fail(err, NIB_E_INVALID, "%s is of a model's GGUF file, which %s is not to be",
+                        options->target_size ? "target_size" : "target_bpw", options->out);
     if (nib_export_is_adapter(options->model))
         return nib_export_adapter(ctx, options, result, err);
     if (options->base)
@@ -325,7 +364,8 @@ nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_expor
     if (options->dtype)
         return nib_fail(err, NIB_E_INVALID, "dtype is of a directory, which a GGUF file is "
                         "exported to: of %s quantize names the type", options->out);
-    status = export(&r, err);
+    status = check_target(&r, err);
+    if (!status) status = export(&r, err);
     if (!status && result) *result = r.result;
     nib_gguf_writer_discard(r.writer);
     nib_model_close(r.written);

@@ -22,6 +22,9 @@ static const nib_export_type types[] = {
     { "MXFP4", 38, "MXFP4", "Q8_0", NIB_EXPORT_EXPERTS },
 };
 
+const nib_export_type nib_export_allotted_type = { "allotted types", NIB_GGUF_FILE_TYPE_LATER,
+                                                   "Q8_0", "Q6_K", NIB_EXPORT_ALLOTTED };
+
 const nib_export_type *nib_export_type_named(const char *name)
 {
     for (size_t i = 0; i < NIB_COUNT(types); i++)
@@ -155,6 +158,7 @@ static const char *mixed_type(maker *k, const char *name)
     if (experts == 8 && nib_gguf_type_named(t->base)->dtype == NIB_DTYPE_OTHER &&
         type_beside_eight(t, name))
         return type_beside_eight(t, name);
+    if (t->mix == NIB_EXPORT_ALLOTTED) return t->base;
     if (t->mix == NIB_EXPORT_EXPERTS) return strstr(name, "_exps.") ? t->base : t->head;
     if (t->mix == NIB_EXPORT_PLAIN || t->mix == NIB_EXPORT_UNEVEN) return plain_type(k, name);
     if (nib_ends_with(name, ".attn_v.weight") || nib_ends_with(name, ".attn_qkv.weight")) {
@@ -185,7 +189,8 @@ static nib_status set_importance(maker *k, nib_export_item *item, bool outside, 
     size_t want = (size_t)item->shape[item->rank - 1];
 
     if (!k->importances || item->type->dtype != NIB_DTYPE_OTHER ||
-        strcmp(item->type->name, "Q8_0") == 0 || strcmp(item->type->name, "MXFP4") == 0)
+        (strcmp(item->type->name, "Q8_0") == 0 && !item->open) ||
+        strcmp(item->type->name, "MXFP4") == 0)
         return NIB_OK;
     e = nib_importance_of(k->importances, item->name);
     if (!e) k->plan.unimportant += !outside;
@@ -218,6 +223,12 @@ static const nib_gguf_type *matrix_type(maker *k, const nib_export_item *item, b
                     (size_t)item->shape[item->rank - 1]);
 }
 
+/* Is its type to be chosen later? */
+static bool is_open(const maker *k, const nib_export_item *item)
+{
+    return k->type->mix == NIB_EXPORT_ALLOTTED && strcmp(item->type->name, "Q8_0") == 0;
+}
+
 static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
                              const nib_branch *branch, bool columns, bool head, nib_error *err)
 {
@@ -235,6 +246,7 @@ static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
         item.shape[0] -= item.first_row;
     }
     item.type = matrix_type(k, &item, head);
+    item.open = is_open(k, &item) && !head;
     status = set_importance(k, &item, columns || head, err);
     return status ? status : append(k, &item, err);
 }
@@ -272,6 +284,7 @@ static nib_status add_rows(maker *k, const nib_linear *l, const nib_gguf_tensor_
     if (part) item.first_row = turns ? 1 : rows;
     set_name(&item, part ? name->rest : name->name, name->held);
     item.type = matrix_type(k, &item, false);
+    item.open = is_open(k, &item);
     status = set_importance(k, &item, false, err);
     return status ? status : append(k, &item, err);
 }

@@ -11,10 +11,12 @@ typedef struct nib_export_type {
     unsigned file_type; /* general.file_type */
     const char *base;   /* of the matrices */
     const char *head;   /* of the head, and of the embedding where it is the head */
-    /* the same for all; _S; _M; IQ4_NL's; of the experts alone, all else is `head` */
+    /* the same for all; _S; _M; IQ4_NL's; of the experts alone, all else is `head`; Q8_0 for the
+     * time being, each by itself later (export_allot.h) */
     enum { NIB_EXPORT_PLAIN, NIB_EXPORT_SMALL, NIB_EXPORT_MEDIUM, NIB_EXPORT_UNEVEN,
-           NIB_EXPORT_EXPERTS } mix;
+           NIB_EXPORT_EXPERTS, NIB_EXPORT_ALLOTTED } mix;
 } nib_export_type;
+extern const nib_export_type nib_export_allotted_type;
 const nib_export_type *nib_export_type_named(const char *name); /* NULL: not known */
 void nib_export_types_known(char *out, size_t room);
 
@@ -27,6 +29,7 @@ typedef struct nib_export_item {
                                  first_row, first_row + row_step, ... */
     size_t first_row, row_step;
     const nib_branch *branch;
+    bool open;                /* the type is Q8_0 until it is chosen (export_allot.h) */
     bool columns;             /* of an embedding: nib_merge_add_row() */
     nib_gguf_held held;
     const float *importance;  /* [experts or 1, in] of its inputs, or NULL */

@@ -463,7 +463,8 @@ nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsi
     find_ropes(&k);
     nib_gguf_put_text(w, "general.architecture", architecture, strlen(architecture));
     nib_gguf_put_text(w, "general.type", "model", 5);
-    nib_gguf_put_number(w, "general.file_type", NIB_GGUF_U32, file_type);
+    if (file_type != NIB_GGUF_FILE_TYPE_LATER)
+        nib_gguf_put_number(w, NIB_GGUF_FILE_TYPE, NIB_GGUF_U32, file_type);
     nib_gguf_put_number(w, "general.quantization_version", NIB_GGUF_U32, 2);
     status = put_table(&k, err);
     if (!status) status = put_others(&k, err);

@@ -18,8 +18,12 @@ typedef struct nib_gguf_keys_out {
     size_t divisor_count;
 } nib_gguf_keys_out;
 
+#define NIB_GGUF_FILE_TYPE "general.file_type"
+#define NIB_GGUF_FILE_TYPE_LATER UINT32_MAX
+
 /* general.architecture and the architecture's own keys.  file_type: llama.cpp's number for the
- * types of the weights.  NIB_E_UNSUPPORTED: what config.json says has no key; NIB_E_MISMATCH: it
+ * types of the weights, or NIB_GGUF_FILE_TYPE_LATER: the caller writes that key.
+ * NIB_E_UNSUPPORTED: what config.json says has no key; NIB_E_MISMATCH: it
  * lacks a key that GGUF must have. */
 nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsigned file_type,
                               nib_gguf_writer *w, nib_gguf_keys_out *out, nib_error *err);
