@@ -59,6 +59,12 @@ static void read_ministral(nib_reader *r, void *config)
     m->qkv_bias = m->o_bias = m->mlp_bias = false;
 }
 
+/* llama there, and llama when it is read back: a window of all layers is lost. */
+static const nib_gguf_family gguf = {
+    .architecture = "llama", .model_type = "mistral", .class_name = "MistralForCausalLM",
+    .names = nib_gguf_llama_names, .keys = nib_gguf_llama_keys,
+};
+
 static const char *const types[] = { "mistral", NULL }, *const types3[] = { "ministral3", NULL };
 static const char *const types1[] = { "ministral", NULL };
 static const char *const no_targets[] = { NULL };
@@ -69,7 +75,7 @@ const nib_arch nib_arch_mistral = { .model_types = types, .config_bytes = sizeof
                                              1 << NIB_TASK_FEATURE_EXTRACTION,
                                     .other_heads = nib_llama_heads,
                                     .build = nib_llama_build,
-                                    .default_targets = nib_llama_targets };
+                                    .default_targets = nib_llama_targets, .gguf = &gguf };
 const nib_arch nib_arch_ministral = { .model_types = types1, .config_bytes = sizeof(nib_llama),
                                       .read = read_ministral, .prefix = "model.",
                                       .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_llama_build,

@@ -127,6 +127,16 @@ cp -r tests/golden/models/granite-hybrid "$work/steps" &&
     grep -q 'limits of its steps would be another' "$work/log"
 say $? "export: limits of a scan's steps have no key"
 
+"$nibble" export tests/golden/models/mistral-window "$work/mistral.gguf" --quantize F32 \
+    --no-verify >"$work/log" 2>&1 && grep -q 'llama has no sliding window: texts of' "$work/log"
+say $? "export: mistral is llama there, its window is missed by name"
+cp -r tests/golden/models/mistral-window "$work/mistral" &&
+    sed -i 's/"sliding_window": 9/"sliding_window": null/' "$work/mistral/config.json" &&
+    "$nibble" export "$work/mistral" "$work/mistral.gguf" --quantize F32 --overwrite \
+        >"$work/log" 2>&1 && grep -q 'logits of 5 prompts differ by at most' "$work/log" &&
+    ! grep -q 'sliding window' "$work/log"
+say $? "export: mistral without a window"
+
 # What llama.cpp's deepseek2 computes otherwise whatever the keys say.
 refused_deepseek() { # refused_deepseek DIRECTORY SED MESSAGE
     rm -rf "$work/latent" && cp -r "$1" "$work/latent" &&
