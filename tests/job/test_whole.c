@@ -135,7 +135,7 @@ static void check_saved(fixture *f, const json_t *want, bool masked, const char 
     fixture again;
     double loss = loss_of(f, NIB_PLAN_INFERENCE), other;
 
-    REQUIRE_OK(nib_whole_save(f->model, &labels, dir, &err), err);
+    REQUIRE_OK(nib_whole_save(f->model, &labels, NULL, dir, &err), err);
     REQUIRE_OK(nib_tensors_open(test_ctx(), dir, &file, &err), err);
     CHECK(nib_tensors_count(file) == json_array_size(tensors), "%s: %zu tensors, expected %zu",
           name, nib_tensors_count(file), json_array_size(tensors));
