@@ -244,7 +244,9 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
         json_object_set_new(report, "dtype", dtype ? json_string(dtype) : json_null()) ||
         !set_count(report, "parameters", parameters) || !quantized ||
         json_object_set(report, "quantization", quantized) || !sum_tensors(tensors, &sum) ||
-        !set_totals(report, &sum))
+        !set_totals(report, &sum) ||
+        (nib_prompt_note(tensors) &&
+         json_object_set_new(report, "prompt", json_string(nib_prompt_note(tensors)))))
         status = no_memory(path, err);
 done:
     nib_held_free(ctx, &held);

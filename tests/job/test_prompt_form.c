@@ -258,6 +258,8 @@ static void test_merged(void)
     REQUIRE(NIBBLE(&e, "merge", model, merged.s, "--adapter", a.s) && e.exit_code == 0, "%s",
             e.said);
     CHECK(asked_tokens(merged.s, as_faq) == tokens, "merged");
+    REQUIRE(NIBBLE(&e, "inspect", merged.s));
+    CHECK(strstr(e.out, "\"before\":\"Question: \""), "%s", e.out);
     REQUIRE(NIBBLE(&e, "quantize", merged.s, four.s) && e.exit_code == 0, "%s", e.said);
     CHECK(asked_tokens(four.s, as_faq) == tokens, "quantized");
     REQUIRE(NIBBLE(&e, "merge", model, direct.s, "--adapter", a.s, "--format", "nf4") &&
@@ -282,8 +284,12 @@ static void test_merged(void)
     REQUIRE(NIBBLE(&e, "evaluate", merged.s, "--generate", "--data", data.s, "--max-new-tokens",
                    "2"));
     CHECK(e.exit_code == 0 && !strstr(e.said, "put otherwise"), "%s", e.said);
-    REQUIRE(NIBBLE(&e, "merge", merged.s, both.s, "--adapter", b.s) && e.exit_code == 0, "%s",
-            e.said);
+    REQUIRE(NIBBLE(&e, "merge", model, both.s, "--adapter", a.s, "--adapter", b.s) &&
+            e.exit_code == 0, "%s", e.said);
+    CHECK(strstr(e.said, "its prompts were put otherwise than those of"), "%s", e.said);
+    CHECK(asked_tokens(both.s, as_faq) == tokens, "two that differ");
+    REQUIRE(NIBBLE(&e, "merge", merged.s, both.s, "--adapter", b.s, "--overwrite") &&
+            e.exit_code == 0, "%s", e.said);
     REQUIRE(NIBBLE(&e, "evaluate", both.s, "--generate", "--data", other.s, "--max-new-tokens",
                    "2"));
     CHECK(e.exit_code == 0 && strstr(e.said, "records are put as the model was trained"), "%s",
