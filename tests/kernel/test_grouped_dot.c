@@ -107,7 +107,7 @@ static void check_panels(nib_grouped_dot_fn *dot, const char *name, unsigned bit
                             .second = NIB_STRIP * 4, .group = TERMS,
                             .scales = test_floats(COLUMNS, 0.1f),
                             .zeros = test_floats(COLUMNS, 5) };
-    setup s = random_setup(bits, TERMS, false);
+    setup s = random_setup(bits, TERMS, false, false);
     const nib_fixed_x x = nib_fixed_x_at(s.ready, TERMS, 0, LD);
 
     for (size_t i = 0; i < words * COLUMNS * 4; i++) codes[i] = (uint8_t)(test_rand() >> 9);
@@ -143,9 +143,10 @@ static void test_greatest(void)
 
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (unsigned bits = 2; bits <= 8; bits += bits < 4 ? 1 : 4) {
-            setup s = random_setup(bits, TERMS, false);
+            setup s = random_setup(bits, TERMS, false, false);
             memset((uint8_t *)(uintptr_t)s.c.words, 255, TERMS * bits / 32 * NIB_PANEL * 4);
-            for (size_t i = 0; i < 4 * TERMS; i++) /* high and low byte of words: -126 and -128, or of the first -127 twice */
+            /* high and low byte of words: -126 and -128, or of the first -127 twice */
+            for (size_t i = 0; i < 4 * TERMS; i++)
                 s.x[i] = i % 32 ? -(126.0f * 256 + 128) / NIB_FIXED_MOST : -1;
             for (size_t m = 0; m < 4; m++)
                 nib_arrange_fixed_ref(TERMS, (nib_fixed_order)bits, s.x + m * TERMS,
