@@ -73,8 +73,8 @@ static nib_status choose(embedding *e, nib_error *err)
     if (!status && out && !e->o->overwrite && nib_file_exists(out))
         status = nib_fail(err, NIB_E_INVALID, "%s is there already; --overwrite replaces it", out);
     if (!status && out) status = nib_quantize_check_places(e->o->model.model, out, err);
-    if (!status && out && e->o->data.data && nib_file_exists(e->o->data.data))
-        status = nib_quantize_check_places(e->o->data.data, out, err);
+    if (!status && out && e->o->data.data)
+        status = nib_check_data_place(e->o->data.data, out, err);
     if (!status && out && e->o->adapter)
         status = nib_quantize_check_places(e->o->adapter, out, err);
     if (!status)

@@ -296,7 +296,7 @@ static nib_status plan(job *j, bool ahead, nib_error *err)
     int length;
 
     if (!status) status = nib_finetune_plan(j, err);
-    while (!status && !nib_finetune_fits(j) && j->length_is_free) {
+    while (!status && !nib_finetune_fits(j) && nib_finetune_length_counts(j)) {
         status = nib_finetune_shorter(j, &length, err);
         if (status || !length) break;
         nib_finetune_forget_records(j);

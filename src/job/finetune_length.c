@@ -4,6 +4,8 @@
  * The length is looked for with the plan of a micro-batch of one record of so many tokens, beside
  * an evaluation of records as long.  Which records are held out depends on which are left, so this
  * is an estimate: the records are read again and the run is planned as any other. */
+#include <stdio.h>
+
 #include "job/finetune_job.h"
 
 typedef nib_finetune_job job;
@@ -32,7 +34,8 @@ static bool may_fit(job *j, size_t length)
     const nib_memory_plan *p = &j->plan;
     bool keeps = j->o->train.gradient_checkpointing == 0;
     uint64_t there = p->available, fixed = p->weights + p->adapters + p->optimizer + p->baseline,
-             step, evaluation = 0;
+             start = p->weights + p->adapters + p->baseline + nib_start_peak(j->adapter), step,
+             evaluation = 0;
 
     step = plan_bytes(j, keeps ? NIB_PLAN_KEEP : NIB_PLAN_CHECKPOINT, length, length, length);
     if (j->eval.plan) {
@@ -41,7 +44,7 @@ static bool may_fit(job *j, size_t length)
                                 nib_min(j->eval.longest, length));
         if (evaluation != SIZE_MAX) evaluation += j->answers.bytes;
     }
-    return fixed <= there && step <= there - fixed && evaluation <= there - fixed - step;
+    return start <= there && fixed <= there && step <= there - fixed && evaluation <= there - fixed - step;
 }
 
 static uint64_t count_longer(const nib_dataset *d, size_t length)
@@ -62,6 +65,7 @@ static nib_status check_left_out(const job *j, size_t length, nib_error *err)
 
     if (j->o->val_size > 0) n += count_longer(held, length);
     n += nib_dataset_counts(j->data).too_long;
+    if (nib_dataset_shape(j->data) == NIB_SHAPE_STREAM) return NIB_OK; /* windows of fewer tokens */
     if (strcmp(o->long_records, "drop") != 0 || o->skip_bad ||
         (double)n <= most_left_out * (double)all)
         return NIB_OK;
@@ -71,6 +75,17 @@ static nib_status check_left_out(const job *j, size_t length, nib_error *err)
                     "max_seq_length %zu with long_records cut or with skip_bad, raise max_memory, "
                     "or take a smaller or low-bit model (load_in_4bit)",
                     length, j->plan.available >> 20, n, all, length);
+}
+
+bool nib_finetune_length_counts(job *j)
+{
+    if (!j->length_is_free || j->trainer->o.per_device_train_batch_size > 1) return false;
+    if (j->plan.total - nib_eval_loop_bytes(&j->eval) > j->plan.available ||
+        j->o->train.per_device_eval_batch_size == 1)
+        return true;
+    snprintf(j->advice, sizeof j->advice, "lower per_device_eval_batch_size, which is %d",
+             j->o->train.per_device_eval_batch_size);
+    return false;
 }
 
 nib_status nib_finetune_shorter(job *j, int *length, nib_error *err)

@@ -12,6 +12,7 @@ static nib_status open_all(nib_generator *g, const char *dir, nib_adapter *adapt
     g->names = nib_new_array(g->ctx, 1, sizeof *g->names);
     if (g->names) g->names[0] = nib_strdup(g->ctx, "default");
     if (!g->dir || !g->adapters || !g->names || !g->names[0]) {
+        if (g->names && !g->adapters) nib_free(g->ctx, g->names[0]);
         g->adapter_count = g->names && g->adapters ? 1 : 0;
         return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     }

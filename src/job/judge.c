@@ -297,8 +297,8 @@ static nib_status open_predictions(nib_judgement *j, nib_outfile **f, nib_error 
 
     if (!o->predictions) return NIB_OK;
     status = nib_quantize_check_places(o->model.model, o->predictions, err);
-    if (!status && o->data.data && nib_file_exists(o->data.data))
-        status = nib_quantize_check_places(o->data.data, o->predictions, err);
+    if (!status && o->data.data)
+        status = nib_check_data_place(o->data.data, o->predictions, err);
     if (!status && o->json_schema)
         status = nib_quantize_check_places(o->json_schema, o->predictions, err);
     for (size_t i = 0; i < o->adapter_count && !status; i++)

@@ -1,7 +1,10 @@
 /* merge_records.c - see merge_records.h. */
 #include "job/merge_records.h"
 
+#include <limits.h>
+
 #include "base/filemap.h"
+#include "base/hub.h"
 
 enum { BATCH_TOKENS = 2048, DEFAULT_LENGTH = 1024 };
 
@@ -29,13 +32,15 @@ static nib_status read_recipe(nib_merge_records *r, const char *path,
 static void take_recipe(nib_merge_records *r, const nib_finetune_options *o, bool given)
 {
     const char *data = o->eval_data ? o->eval_data : o->data.data;
+    char snapshot[PATH_MAX];
 
     r->data = o->data;
     if (given) {
         r->data.split = r->data.dataset_config = r->data.data_field = NULL;
         return;
     }
-    if ((!o->eval_data && !o->eval_split && !(o->val_size > 0)) || !data || !nib_file_exists(data))
+    if ((!o->eval_data && !o->eval_split && !(o->val_size > 0)) || !data ||
+        (!nib_file_exists(data) && !nib_hub_find_dataset(data, snapshot, sizeof snapshot)))
         return;
     r->name = r->data.data = data;
     if (o->val_size > 0) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/filemap.h"
+#include "base/hub.h"
 #include "base/outfile.h"
 #include "job/open.h"
 #include "job/python_json.h"
@@ -264,4 +265,12 @@ nib_status nib_quantize_check_places(const char *model, const char *out, nib_err
         return nib_fail(err, NIB_E_INVALID, "%s: contains %s, an input, where nothing is written",
                         out, model);
     return NIB_OK;
+}
+
+nib_status nib_check_data_place(const char *data, const char *out, nib_error *err)
+{
+    char snapshot[PATH_MAX];
+
+    if (nib_hub_find_dataset(data, snapshot, sizeof snapshot)) data = snapshot;
+    return nib_file_exists(data) ? nib_quantize_check_places(data, out, err) : NIB_OK;
 }

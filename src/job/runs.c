@@ -231,7 +231,8 @@ static size_t make_columns(const table *t, column *to)
                                           "eval_matthews_correlation", "eval_mse", "eval_pearson",
                                           "eval_spearmanr", "eval_recall@1", "eval_mrr@10",
                                           "eval_overall_f1", "eval_exact_match", "eval_chrf",
-                                          "eval_rougeL", "eval_json_valid" };
+                                          "eval_rougeL", "eval_json_valid", "eval_exact",
+                                          "eval_contains", "eval_json_fields" };
     const json_t *key;
     size_t count = 0, i;
 

@@ -32,7 +32,7 @@
 #define FIELDS "fields are found by their names; other names: prompt_template, completion_template"
 #define OWN_TEMPLATE \
     "chats are rendered by the model's own chat template, or by chat_template: FILE"
-#define HUB_DATA "a name on the hub must be downloaded first: data names a file or a folder"
+#define HUB_DATA "a name on the hub must be pulled first (nibble pull --dataset)"
 
 const nib_word nib_words[] = {
 #define TOOL NIB_TOOL_LLAMA_FACTORY
