@@ -296,10 +296,11 @@ static void apply(test_parts *p, change what)
     }
 }
 
+#define WITH(more) "{\"group_size\": 64, \"bits\": 4" more "}"
+
 /* The matrix has 4 bits and groups of 64: [33, 16] words, [33, 2] scales of float32. */
 static void test_refusals(void)
 {
-#define WITH(more) "{\"group_size\": 64, \"bits\": 4" more "}"
     static const struct { const char *config; change what; const char *says; } cases[] = {
         { WITH(""), NOTHING, NULL },
         { WITH(", \"mode\": \"affine\", \"n\": false, \"m\": true"), NOTHING, NULL },
@@ -367,6 +368,74 @@ static void test_refusals(void)
     nib_tensors_close(file);
 }
 
+/* What lies otherwise in MLX's files and would be read as other numbers: a convolution, and a
+ * Conv1D's matrix that is dense. */
+static void test_other_layouts(void)
+{
+    static const float values[64];
+    nib_ctx *ctx = test_ctx();
+    nib_tensors *file = open_golden(ctx);
+    json_t *json = json_pack("{s:{s:i, s:i}}", "quantization_config", "group_size", 64, "bits", 4);
+    test_parts p = { { { .name = "m.weight", .dtype = NIB_F32, .rank = 2, .shape = { 8, 8 },
+                         .elements = 64, .bytes = 256, .data = values } }, 1 };
+    const nib_format_module linear = { .name = "m", .class = "Linear", .in = 8 },
+                            turned = { .name = "m", .class = "Conv1D", .in = 8 };
+    nib_weight *w = NULL;
+    nib_held held;
+    nib_error err = { 0 };
+
+    REQUIRE(file && json);
+    REQUIRE_OK(nib_held_read(ctx, json, "config.json", &held, &err), err);
+    CHECK(!held.format->open(ctx, test_parts_finder(&p), &held, &linear, &w, &err) && !w,
+          "a dense linear: %s", err.message);
+    CHECK(held.format->open(ctx, test_parts_finder(&p), &held, &turned, &w, &err) ==
+                  NIB_E_UNSUPPORTED && strstr(err.message, "m.weight: MLX turns the matrices"),
+          "a dense Conv1D: %s", err.message);
+    make_parts(file, 4, 64, &p);
+    p.items[p.count] = (nib_part){ .name = "m.conv1d.weight", .dtype = NIB_F32, .rank = 3,
+                                   .shape = { 16, 4, 1 }, .elements = 64, .bytes = 256,
+                                   .data = values };
+    CHECK(held.format->check(&p.items[p.count], test_parts_finder(&p), &err) == NIB_E_UNSUPPORTED &&
+              strstr(err.message, "m.conv1d.weight: [16, 4, 1], a convolution as MLX lays it out"),
+          "%s", err.message);
+    p.items[p.count].shape[1] = 1; /* the family's own */
+    p.items[p.count].shape[2] = 4;
+    CHECK(!held.format->check(&p.items[p.count], test_parts_finder(&p), &err), "%s", err.message);
+    nib_held_free(ctx, &held);
+    json_decref(json);
+    nib_tensors_close(file);
+}
+
+/* Each allocation fails once: an error, and nothing is left. */
+static void test_allocation_failures(void)
+{
+    nib_tensors *file = open_golden(test_ctx());
+    size_t fails = 0;
+    test_parts p;
+
+    REQUIRE(file);
+    make_parts(file, 4, 64, &p);
+    for (size_t at = 1;; at++) {
+        test_heap heap = { 0 };
+        nib_ctx *ctx = test_ctx_heap(&heap);
+        nib_weight *w = NULL;
+        size_t live = heap.live;
+        nib_error err;
+        nib_status status;
+
+        heap.fail_at = heap.calls + at;
+        status = test_open_weight(ctx, WITH(", \"n\": {\"bits\": 8}"), &p, &w, &err);
+        nib_weight_destroy(ctx, w);
+        CHECK(heap.live == live, "allocation %zu: %zu left", at, heap.live - live);
+        test_ctx_release(ctx);
+        if (!status) break;
+        CHECK(status == NIB_E_NOMEM, "allocation %zu: %s", at, err.message);
+        fails++;
+    }
+    CHECK(fails >= 3, "%zu allocations", fails);
+    nib_tensors_close(file);
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "decoded", test_decoded },
@@ -374,6 +443,8 @@ int main(void)
                                        { "encoded", test_encoded },
                                        { "floats", test_floats },
                                        { "float refusals", test_float_refusals },
-                                       { "refusals", test_refusals } };
+                                       { "refusals", test_refusals },
+                                       { "other layouts", test_other_layouts },
+                                       { "allocation failures", test_allocation_failures } };
     return test_main("mlx", cases, NIB_COUNT(cases));
 }

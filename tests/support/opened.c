@@ -16,6 +16,8 @@ static bool find_part(void *self, const char *name, nib_part *out)
     return false;
 }
 
+nib_part_finder test_parts_finder(test_parts *p) { return (nib_part_finder){ find_part, p }; }
+
 nib_status test_open_weight(nib_ctx *ctx, const char *json, test_parts *p, nib_weight **w,
                             nib_error *err)
 {
@@ -26,9 +28,9 @@ nib_status test_open_weight(nib_ctx *ctx, const char *json, test_parts *p, nib_w
 
     *w = NULL;
     for (size_t i = 0; !status && held.format->check && i < p->count; i++)
-        status = held.format->check(&p->items[i], (nib_part_finder){ find_part, p }, err);
+        status = held.format->check(&p->items[i], test_parts_finder(p), err);
     if (!status)
-        status = held.format->open(ctx, (nib_part_finder){ find_part, p }, &held, &m, w, err);
+        status = held.format->open(ctx, test_parts_finder(p), &held, &m, w, err);
     nib_held_free(ctx, &held);
     json_decref(config);
     return status;

@@ -9,6 +9,7 @@
 enum { TEST_PARTS = 8 };
 /* The tensors of module "m". */
 typedef struct test_parts { nib_part items[TEST_PARTS]; size_t count; } test_parts;
+nib_part_finder test_parts_finder(test_parts *p);
 
 /* The weight of m, a Linear; json: the quantization_config. */
 nib_status test_open_weight(nib_ctx *ctx, const char *json, test_parts *p, nib_weight **w,
