@@ -94,7 +94,8 @@ nib_dataset_source nib_classifier_source(const nib_classifier *c, const nib_data
     return s;
 }
 
-nib_status nib_classifier_fits(const nib_classifier *c, const nib_dataset *d, nib_error *err)
+nib_status nib_classifier_fits(const nib_classifier *c, const nib_dataset *d, const char *name,
+                               nib_error *err)
 {
     static const char *const wanted[] = { [NIB_LOSS_CROSS_ENTROPY] = "one class",
                                           [NIB_LOSS_BINARY] = "a list of labels",
@@ -104,7 +105,7 @@ nib_status nib_classifier_fits(const nib_classifier *c, const nib_dataset *d, ni
                                          [NIB_LABEL_NUMBERS] = "numbers" };
     nib_label_kind kind = nib_dataset_labels(d)->kind;
     nib_loss_kind loss = c->model->purpose.loss;
-    nib_status status = nib_check_types(c->model->graph, d, err);
+    nib_status status = nib_check_types(c->model->graph, d, name, err);
 
     if (status || kind == NIB_LABEL_NONE || kind == NIB_LABEL_TAGS || kind == NIB_LABEL_SPAN)
         return status;

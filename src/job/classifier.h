@@ -24,6 +24,7 @@ void nib_classifier_close(nib_classifier *c); /* zeroed is fine */
 /* How its records are read. */
 nib_dataset_source nib_classifier_source(const nib_classifier *c, const nib_data_options *data);
 /* Are these records labelled as the model's loss wants them?  NIB_E_INVALID. */
-nib_status nib_classifier_fits(const nib_classifier *c, const nib_dataset *d, nib_error *err);
+nib_status nib_classifier_fits(const nib_classifier *c, const nib_dataset *d, const char *name,
+                               nib_error *err);
 
 #endif

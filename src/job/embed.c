@@ -163,7 +163,7 @@ static nib_status read_texts(embedding *e, nib_error *err)
         if (!e->data.max_seq_length) e->data.max_seq_length = source.positions ? 1 << 30 : 1024;
     }
     status = nib_dataset_open(e->ctx, &source, &e->texts, err);
-    return status ? status : nib_check_types(e->model->graph, e->texts, err);
+    return status ? status : nib_check_types(e->model->graph, e->texts, e->data.data, err);
 }
 
 /* --- batches --- */

@@ -85,7 +85,8 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
                                    err);
     e->model = e->c.model;
     if (!status) status = open_data(e, err);
-    if (!status && e->model->head) status = nib_classifier_fits(&e->c, e->data, err);
+    if (!status && e->model->head)
+        status = nib_classifier_fits(&e->c, e->data, e->o->data.data, err);
     if (status) return status;
     nib_note(e->ctx, "computed in %s (%s)", nib_dtype_name(e->model->graph->type),
              nib_cpu_name(nib_ctx_cpu(e->ctx)));

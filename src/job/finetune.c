@@ -352,8 +352,10 @@ static nib_status prepare(job *j, nib_error *err)
     status = open_model(j, quantizes, err);
     if (!status) status = keep_prompt_form(j, err);
     if (!status && !nib_finetune_compares(j))
-        status = nib_check_types(j->model->graph, j->data, err);
-    if (!status && j->eval.data) status = nib_check_types(j->model->graph, j->eval.data, err);
+        status = nib_check_types(j->model->graph, j->data, j->o->data.data, err);
+    if (!status && j->eval.data)
+        status = nib_check_types(j->model->graph, j->eval.data,
+                                 j->o->eval_data ? j->o->eval_data : j->o->data.data, err);
     if (!status) nib_finetune_report_labels(j);
     if (status || o->dry_run) return status;
     if (!nib_finetune_fits(j))

@@ -215,7 +215,8 @@ nib_status nib_lora_for_task(nib_ctx *ctx, const nib_model *m, nib_peft_config *
     return NIB_OK;
 }
 
-nib_status nib_check_types(const nib_graph *g, const nib_dataset *d, nib_error *err)
+nib_status nib_check_types(const nib_graph *g, const nib_dataset *d, const char *name,
+                           nib_error *err)
 {
     size_t rows = 0;
 
@@ -227,9 +228,9 @@ nib_status nib_check_types(const nib_graph *g, const nib_dataset *d, nib_error *
         for (uint32_t t = 0; r.types && t < r.length; t++)
             if (r.types[t] >= rows)
                 return nib_fail(err, NIB_E_UNSUPPORTED,
-                                "record %zu: token %u has type %u, the model has %zu type%s: it "
-                                "takes one text",
-                                i, t, r.types[t], rows, rows == 1 ? "" : "s");
+                                "%s: record %zu: token %u has type %u (of a second text), the "
+                                "model has %zu type%s: it takes one text",
+                                name, i + 1, t, r.types[t], rows, rows == 1 ? "" : "s");
     }
     return NIB_OK;
 }

@@ -42,8 +42,9 @@ nib_status nib_lora_for_task(nib_ctx *ctx, const nib_model *m, nib_peft_config *
                              nib_error *err);
 
 /* Token types beyond the model's table, as a pair gives them to a model of single texts:
- * NIB_E_UNSUPPORTED. */
-nib_status nib_check_types(const nib_graph *g, const nib_dataset *d, nib_error *err);
+ * NIB_E_UNSUPPORTED; `name` is the data's. */
+nib_status nib_check_types(const nib_graph *g, const nib_dataset *d, const char *name,
+                           nib_error *err);
 
 /* What a classifier's config.json has beside the model's keys: the class of its task, the labels'
  * names, problem_type.  Of a model of words nothing.  false: no memory. */

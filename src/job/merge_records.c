@@ -89,7 +89,7 @@ static nib_status open_set(nib_merge_records *r, const nib_classifier *c, nib_er
         nib_dataset_close(r->set);
         r->set = held;
     }
-    return status ? status : nib_classifier_fits(&with, r->set, err);
+    return status ? status : nib_classifier_fits(&with, r->set, r->data.data, err);
 }
 
 /* Records go together until they have BATCH_TOKENS tokens. */

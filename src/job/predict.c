@@ -265,7 +265,7 @@ static nib_status predict_file(prediction *p, nib_error *err)
 
     source.unlabelled = true;
     status = nib_dataset_open(p->ctx, &source, &d, err);
-    if (!status) status = nib_check_types(p->c.model->graph, d, err);
+    if (!status) status = nib_check_types(p->c.model->graph, d, p->o->data.data, err);
     if (!status) status = nib_warnings_check(p->ctx, err);
     nib_warnings_repeat(p->ctx);
     if (!status && nib_dataset_questions(d)->count)
@@ -285,7 +285,7 @@ static nib_status predict_line(prediction *p, const nib_dataset_source *source, 
     nib_status status = nib_json_parse(line, bytes, where, 0, &record, err);
 
     if (!status) status = nib_dataset_of_record(p->ctx, source, record, where, &d, err);
-    if (!status) status = nib_check_types(p->c.model->graph, d, err);
+    if (!status) status = nib_check_types(p->c.model->graph, d, where, err);
     if (!status && nib_dataset_questions(d)->count)
         status = nib_answered_create(p->ctx, d, &p->answered, err);
     for (uint32_t i = 0; !status && i < nib_dataset_count(d); i++) /* a question's windows */
@@ -333,7 +333,8 @@ nib_status nib_predict(nib_ctx *ctx, const nib_predict_options *options, nib_err
         status = options->data.data ? predict_file(&p, err) : predict_lines(&p, err);
     if (p.cut)
         nib_note(ctx, "%" PRIu64 " records were longer than max_seq_length or the model's "
-                 "positions, and cut: words behind have no tag", p.cut);
+                 "positions, and cut%s", p.cut,
+                 p.c.model->purpose.task == NIB_TASK_TOKEN_CLS ? ": words behind have no tag" : "");
     nib_text_free(&p.line);
     nib_free(ctx, p.logits);
     nib_run_destroy(p.run);

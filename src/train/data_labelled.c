@@ -77,13 +77,20 @@ void nib_labelled_settle(nib_data_reader *r, const json_t *record)
 static nib_status refuse_fields(const nib_data_reader *r, const json_t *record, const char *where,
                                 nib_error *err)
 {
-    for (const char *const *f = r->in->refused; f && *f; f++) {
-        const json_t *value = json_object_get(record, *f);
-        if (value && !json_is_null(value))
-            return nib_fail(err, NIB_E_UNSUPPORTED,
-                            "%s: field '%s': this model takes the text alone here; leave the field "
-                            "out to do so", where, *f);
-    }
+    static const char *const pictures[] = { "image", "images", "pixel_values", NULL };
+    /* readers of pages have them beside the boxes, and what is embedded is one text by itself */
+    bool text_alone = !r->in->box_limit && r->in->task != NIB_TASK_FEATURE_EXTRACTION &&
+                      r->in->task != NIB_TASK_MASKED_LM;
+    const char *const *lists[] = { r->in->refused, text_alone ? pictures : NULL };
+
+    for (size_t i = 0; i < NIB_COUNT(lists); i++)
+        for (const char *const *f = lists[i]; f && *f; f++) {
+            const json_t *value = json_object_get(record, *f);
+            if (value && !json_is_null(value))
+                return nib_fail(err, NIB_E_UNSUPPORTED,
+                                "%s: field '%s' is %s: this model takes the text alone here; leave "
+                                "the field out to do so", where, *f, nib_shape_kind(value));
+        }
     return NIB_OK;
 }
 
@@ -114,6 +121,9 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
     bool masked = r->in->task == NIB_TASK_MASKED_LM;
     bool answers = r->in->task == NIB_TASK_QUESTION_ANS;
     bool of_one = r->in->task == NIB_TASK_FEATURE_EXTRACTION || masked;
+    const char *guessed = !r->in->guessed_task ? ""
+                          : "; that the model is for such records is what config.json's "
+                            "architectures make of it: set task_type for another task";
     char fields[400];
 
     if (r->o->template_text || r->o->prompt_template)
@@ -141,15 +151,15 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
     r->labelled = (nib_labelled){ .windows = r->labelled.windows };
     nib_shape_list_fields(record, fields, sizeof fields);
     return nib_fail(err, NIB_E_FORMAT,
-                    of_one ? "%s: its fields are %s; expected text (or sentence)"
-                    : answers ? "%s: its fields are %s; expected question, context and answers"
+                    of_one ? "%s: its fields are %s; expected text (or sentence)%s"
+                    : answers ? "%s: its fields are %s; expected question, context and answers%s"
                     : of_words ? "%s: its fields are %s; expected tokens (or words) and ner_tags "
-                               "(or tags, pos_tags, labels)"
+                               "(or tags, pos_tags, labels)%s"
                              : "%s: its fields are %s; expected a text (text, sentence) or a pair "
                                "(sentence1 and sentence2, premise and hypothesis, question1 and "
                                "question2, question and sentence, query and passage, text and "
-                               "text_pair), and label (or labels, label_ids)",
-                    where, fields);
+                               "text_pair), and label (or labels, label_ids)%s",
+                    where, fields, guessed);
 }
 
 static nib_status add_tokens(nib_data_reader *r, const nib_token *items, size_t count,

@@ -408,6 +408,60 @@ static void test_guessed_task(void)
               strstr(err.message, "mask token"), "'%s'", err.message);
 }
 
+static void file_of(const char *dir, const char *name, char **bytes, size_t *count);
+
+/* Records of another task than config.json's: the option is asked for, but where it was given. */
+static void test_other_records(void)
+{
+    const char *data = inside(test_tmpdir(), "tags.jsonl");
+    nib_finetune_options o = options_for(data, inside(test_tmpdir(), "never"), NULL);
+    nib_error err = { .message = "" };
+    FILE *f = fopen(data, "w");
+
+    REQUIRE(f, "cannot write");
+    fputs("{\"tokens\": [\"a\"], \"tags\": [\"O\"]}\n", f);
+    fclose(f);
+    o.model.model = golden("whole");
+    for (int given = 0; given < 2; given++) {
+        o.task_type = given ? "SEQ_CLS" : NULL;
+        CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_FORMAT &&
+                  strstr(err.message, "its fields are 'tokens', 'tags'") &&
+                  (strstr(err.message, "set task_type") == NULL) == (given != 0), "'%s'",
+              err.message);
+    }
+}
+
+/* A pair, whose second text has type 1, for a model that has one type. */
+static void test_one_type(void)
+{
+    char *dir = nib_sprintf(test_ctx(), "%s/one-type", test_tmpdir());
+    const char *data = inside(golden("class"), "train.jsonl");
+    json_t *config = json_load_file(inside(golden("whole"), "config.json"), 0, NULL);
+    nib_finetune_options o = options_for(data, inside(test_tmpdir(), "never"), "SEQ_CLS");
+    char *bytes, where[800];
+    size_t n;
+    nib_error err = { .message = "" };
+    FILE *f;
+
+    REQUIRE(config && dir && mkdir(dir, 0700) == 0, "config.json");
+    json_object_set_new(config, "type_vocab_size", json_integer(1));
+    json_dump_file(config, inside(dir, "config.json"), 0);
+    json_decref(config);
+    file_of(golden("whole"), "tokenizer.json", &bytes, &n);
+    f = fopen(inside(dir, "tokenizer.json"), "wb");
+    REQUIRE(f && fwrite(bytes, 1, n, f) == n, "cannot write");
+    fclose(f);
+    nib_free(test_ctx(), bytes);
+    o.model.model = dir;
+    o.model.num_labels = 3;
+    o.dry_run = true;
+    snprintf(where, sizeof where, "%s: record 1: token ", data);
+    CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_UNSUPPORTED && strstr(err.message, where) &&
+              strstr(err.message, "has type 1 (of a second text), the model has 1 type"),
+          "'%s'", err.message);
+    nib_free(test_ctx(), dir);
+}
+
 /* Tags that mark spans: a sentence's last span ends with it, whatever it is batched with, and the
  * measure can choose the best state. */
 static void test_spans(void)
@@ -817,6 +871,8 @@ static void test_refusals(void)
           "names label 0 twice: integers are numbers of labels" },
         { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1.5}", balance,
           "class_weights: balanced is for one class" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"image\": \"a.png\", \"label\": 1}", NULL,
+          "data.jsonl: line 1: field 'image' is a string: this model takes the text alone" },
         { "TOKEN_CLS", "{\"tokens\": [\"a\"], \"tags\": [\"O\"]}", short_limit,
           "max_seq_length: 2 leaves no room beside 2 special tokens" },
         { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1}", quantized,
@@ -919,6 +975,8 @@ int main(void)
                                        { "token", test_token }, { "graded", test_graded },
                                        { "spans", test_spans }, { "masked", test_masked },
                                        { "guessed_task", test_guessed_task },
+                                       { "other_records", test_other_records },
+                                       { "one_type", test_one_type },
                                        { "new_head", test_new_head },
                                        { "merge_incomplete", test_merge_incomplete },
                                        { "quantized", test_quantized },
