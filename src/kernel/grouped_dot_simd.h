@@ -1,11 +1,11 @@
 /* grouped_dot_simd.h - products of few rows with grouped integer codes: the body of
  * grouped_dot_avx2.c and grouped_dot_avx512.c.
  *
- * A word of VN columns, shifted and masked, is four codes of 2 or 4 bits in bytes.  A word of x is two
- * signed bytes, high and low, the same for all columns, and a product of bytes adds two codes times
- * theirs: 15 * 128 * 2 at most, so that those of a block fit 16 bits.  Codes of 8 bits are taken as
- * words, two at a time, and so are those of 3 bits, four of which lie in each of the twelve bits that
- * the three words of a block are cut to.  There are no shuffles. */
+ * A word of VN columns, shifted and masked, is four codes of 2 or 4 bits in bytes.  A word of x is
+ * two signed bytes, high and low, the same for all columns, and a product of bytes adds two codes
+ * times theirs: 15 * 128 * 2 at most, so that those of a block fit 16 bits.  Codes of 8 bits are
+ * taken as words, two at a time, and so are those of 3 bits, four of which lie in each of the twelve
+ * bits that the three words of a block are cut to.  There are no shuffles. */
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 

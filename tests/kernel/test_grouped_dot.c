@@ -96,7 +96,8 @@ static void test_dot(void)
                 }
 }
 
-/* Panels side by side, of one group: each has the bits that it has alone, and the reference's too. */
+/* Panels side by side, of one group: each has the bits that it has alone, and the reference's
+ * too. */
 static void check_panels(nib_grouped_dot_fn *dot, const char *name, unsigned bits)
 {
     enum { COLUMNS = 3 * NIB_PANEL, ROWS = 2 };
