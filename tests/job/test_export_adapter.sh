@@ -48,7 +48,7 @@ check() { # check MODEL TARGETS TYPE... : the model's file and the merged model'
 
 check models/pico all-linear F32 F16 BF16 Q8_0 Q4_K_M
 check models/pico q_proj,v_proj,embed_tokens,lm_head F32 Q4_K_M
-for family in llama-bias gpt2 gpt-neox falcon-40b phi3; do
+for family in llama-bias gpt2 gpt-neox falcon-40b phi3 deepseek3; do
     check tests/golden/gguf/$family.gguf all-linear F32 Q5_1
 done
 exit $failed
