@@ -1,18 +1,20 @@
 /* bench_grouped.c - grouped integers, small floats and codebooks beside NF4: the product of rows,
  * forward and backward, and of one row from memory, a row for each form; what a form's reaches of
- * NF4's in the same run stands behind it. */
+ * NF4's in the same run stands behind it.  `bench_grouped dots`: one row alone. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench.h"
 #include "quant/product.h"
 
-enum { SIDE = 4096, ROWS = 512 };
+enum { SIDE = 4096, ROWS = 512, COLD_BYTES = 96 << 20, MOST_COPIES = 96 };
 
 typedef struct work {
     nib_ctx *ctx;
     nib_kernels k;
-    nib_weight *w;
+    nib_weight *copies[MOST_COPIES]; /* for one row, in turn: no cache holds them all */
+    size_t count, next;
     nib_product_args args;
     void *scratch, *ready;
     enum { FORWARD, BACKWARD, ONE_ROW } kind;
@@ -22,12 +24,13 @@ static void run(void *arg)
 {
     work *p = arg;
     nib_product_args a = p->args;
+    const nib_weight *w = p->copies[p->kind == ONE_ROW ? p->next++ % p->count : 0];
 
     if (p->kind != ONE_ROW)
         a.x = nib_operand_ready(p->ctx, &p->k, a.rows, a.x.ld, a.x, p->ready);
-    if (p->kind == FORWARD) nib_product_forward(p->ctx, &p->k, p->w, &a, p->scratch);
-    else if (p->kind == BACKWARD) nib_product_backward(p->ctx, &p->k, p->w, &a, p->scratch);
-    else nib_product_dot(p->ctx, &p->k, p->w, &a, p->scratch);
+    if (p->kind == FORWARD) nib_product_forward(p->ctx, &p->k, w, &a, p->scratch);
+    else if (p->kind == BACKWARD) nib_product_backward(p->ctx, &p->k, w, &a, p->scratch);
+    else nib_product_dot(p->ctx, &p->k, w, &a, p->scratch);
 }
 
 /* The values in the form, or random ones where it is read alone. */
@@ -52,17 +55,17 @@ static nib_weight *encoded(nib_ctx *ctx, const char *text, const float *values)
 }
 
 /* The rates of one form; those of the first, NF4, are what the others are compared with. */
-static void bench_form(work *p, const char *text, double first[3])
+static void bench_form(work *p, const char *text, int begin, double first[3])
 {
     static const char *const names[] = { "forward", "backward", "one row" };
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = begin; i < 3; i++) {
         double seconds, amount = 2.0 * ROWS * SIDE * SIDE, rate;
         p->kind = i;
         p->args.rows = i == ONE_ROW ? 1 : ROWS;
         p->args.precision = i == ONE_ROW ? NIB_PRECISION_HIGH : NIB_PRECISION_HIGHEST;
         seconds = bench_best(i == ONE_ROW ? 30 : 5, run, p);
-        if (i == ONE_ROW) amount = (double)p->w->bytes;
+        if (i == ONE_ROW) amount = (double)p->copies[0]->bytes;
         rate = amount / seconds * 1e-9;
         if (first[i] == 0) first[i] = rate;
         printf("  %-26s %-8s %8.2f %s  %5.2f of NF4\n", text, names[i], rate,
@@ -70,7 +73,15 @@ static void bench_form(work *p, const char *text, double first[3])
     }
 }
 
-int main(void)
+/* Enough of them for one row from memory. */
+static void make_copies(work *p, const char *text, const float *values)
+{
+    p->copies[0] = encoded(p->ctx, text, values);
+    p->count = nib_min(COLD_BYTES / p->copies[0]->bytes + 1, MOST_COPIES);
+    for (size_t i = 1; i < p->count; i++) p->copies[i] = encoded(p->ctx, text, values);
+}
+
+int main(int argc, char **argv)
 {
     static const char *const forms[] = {
         "nf4 64", "gptq 4 128 sym", "gptq 4 128 asym", "gptq 8 128 sym", "gptq 3 128 sym",
@@ -92,9 +103,10 @@ int main(void)
                                  .y = bench_bytes((size_t)ROWS * SIDE * sizeof(float), 6) };
     bench_title(ctx, "grouped integers, %d x %d, %d rows, float32", SIDE, SIDE, ROWS);
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        p.w = encoded(ctx, forms[i], values);
-        bench_form(&p, forms[i], first);
-        nib_weight_destroy(ctx, p.w);
+        make_copies(&p, forms[i], values);
+        bench_form(&p, forms[i], argc > 1 && strcmp(argv[1], "dots") == 0 ? ONE_ROW : FORWARD,
+                   first);
+        for (size_t c = 0; c < p.count; c++) nib_weight_destroy(ctx, p.copies[c]);
     }
     free((void *)(uintptr_t)p.args.x.x);
     free(p.args.y);

@@ -3,7 +3,7 @@
  * Eight values at a time in both: an entry of the usual group of 8 in float16 is one load.  Groups
  * that are no multiple of 8 are the reference's. */
 #include "kernel/kernels.h"
-#include "kernel/simd.h"
+#include "kernel/words.h"
 
 NIB_INLINE __m256 eight_at(nib_dtype type, const void *entries, size_t i)
 {
@@ -17,7 +17,8 @@ NIB_INLINE __m256 eight_at(nib_dtype type, const void *entries, size_t i)
 }
 
 /* Values v .. v + 8 of the group, unscaled. */
-NIB_INLINE __m256 sum_of(nib_dtype type, const nib_additive_row *r, const uint8_t *codes, size_t v)
+NIB_INLINE __m256 group_of(nib_dtype type, const nib_additive_row *r, const uint8_t *codes,
+                           size_t v)
 {
     __m256 sum = eight_at(type, r->entries, nib_additive_place(r, codes, 0) + v);
 
@@ -32,7 +33,7 @@ NIB_INLINE void decode(nib_dtype type, const nib_additive_row *r, size_t groups,
 
     for (size_t g = 0; g < groups; g++, dst += r->group)
         for (size_t v = 0; v < r->group; v += 8)
-            _mm256_storeu_ps(dst + v, _mm256_mul_ps(sum_of(type, r, r->codes + g * r->step, v),
+            _mm256_storeu_ps(dst + v, _mm256_mul_ps(group_of(type, r, r->codes + g * r->step, v),
                                                     scale));
 }
 
@@ -42,14 +43,6 @@ void NIB_VARIANT(additive_decode)(const nib_additive_row *r, size_t groups, floa
     else if (r->type == NIB_F16) decode(NIB_F16, r, groups, dst);
     else if (r->type == NIB_BF16) decode(NIB_BF16, r, groups, dst);
     else decode(NIB_F32, r, groups, dst);
-}
-
-NIB_INLINE float sum_eight(__m256 a)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
 /* The scale once a row, not once a value. */
@@ -62,19 +55,77 @@ NIB_INLINE void dot(size_t M, nib_dtype type, const nib_additive_row *r, size_t 
     for (size_t m = 0; m < M; m++) sums[m] = _mm256_setzero_ps();
     for (size_t g = 0; g < groups; g++)
         for (size_t v = 0; v < r->group; v += 8) {
-            __m256 w = sum_of(type, r, r->codes + g * r->step, v);
+            __m256 w = group_of(type, r, r->codes + g * r->step, v);
 #pragma GCC unroll 4
             for (size_t m = 0; m < M; m++)
                 sums[m] = _mm256_fmadd_ps(w, _mm256_loadu_ps(x + m * in + g * r->group + v),
                                           sums[m]);
         }
-    for (size_t m = 0; m < M; m++) y[m * ldy] = sum_eight(sums[m]) * r->scale;
+    for (size_t m = 0; m < M; m++) y[m * ldy] = sum_of(sums[m]) * r->scale;
+}
+
+/* --- the usual forms: one book of 16 bits, two or eight of 8 bits, of a row of eight --- */
+
+/* Values of the group of code k, unscaled; width is constant. */
+NIB_INLINE __m256 entry_of(nib_dtype type, unsigned width, const nib_additive_row *r,
+                           const uint8_t *codes, unsigned k)
+{
+    size_t code = width == 2 ? nib_load_le16(codes + 2 * k) : codes[k];
+
+    return eight_at(type, r->entries, (((size_t)k << 8 * width) + code) * 8);
+}
+
+/* Two sums a row of x: a product need not wait for the one before. */
+NIB_INLINE void dot_usual(size_t M, nib_dtype type, unsigned books, unsigned width,
+                          const nib_additive_row *r, size_t groups, const float *x, float *y,
+                          size_t ldy)
+{
+    const uint8_t *codes = r->codes;
+    __m256 sums[4][2];
+
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) sums[m][0] = sums[m][1] = _mm256_setzero_ps();
+    for (size_t g = 0; g < groups; g += 2) {
+        size_t two = nib_min(2, groups - g);
+        if (g % 16 == 0) _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
+#pragma GCC unroll 2
+        for (size_t i = 0; i < two; i++, codes += r->step) {
+            __m256 w = entry_of(type, width, r, codes, 0);
+#pragma GCC unroll 8
+            for (unsigned k = 1; k < books; k++)
+                w = _mm256_add_ps(w, entry_of(type, width, r, codes, k));
+#pragma GCC unroll 4
+            for (size_t m = 0; m < M; m++)
+                sums[m][i] = _mm256_fmadd_ps(
+                    w, _mm256_loadu_ps(x + (m * groups + g + i) * 8), sums[m][i]);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++)
+        y[m * ldy] = sum_of(_mm256_add_ps(sums[m][0], sums[m][1])) * r->scale;
+}
+
+/* Whether it is a form of so many books and bytes a code. */
+NIB_INLINE bool is_usual(const nib_additive_row *r, unsigned books, unsigned width)
+{
+    return r->books == books && r->width == width && r->bits == 8 * width && r->group == 8 &&
+           r->entry == 8 && r->type != NIB_F32;
+}
+
+NIB_INLINE void dot_typed(size_t M, unsigned books, unsigned width, const nib_additive_row *r,
+                          size_t groups, const float *x, float *y, size_t ldy)
+{
+    if (r->type == NIB_F16) dot_usual(M, NIB_F16, books, width, r, groups, x, y, ldy);
+    else dot_usual(M, NIB_BF16, books, width, r, groups, x, y, ldy);
 }
 
 void NIB_VARIANT(additive_dot)(const nib_additive_row *r, size_t M, size_t groups, const float *x,
                                float *y, size_t ldy)
 {
-    if (r->group % 8) nib_additive_dot_ref(r, M, groups, x, y, ldy);
+    if (is_usual(r, 1, 2)) NIB_WITH_ROWS(M, dot_typed, 1, 2, r, groups, x, y, ldy);
+    else if (is_usual(r, 2, 1)) NIB_WITH_ROWS(M, dot_typed, 2, 1, r, groups, x, y, ldy);
+    else if (is_usual(r, 8, 1)) NIB_WITH_ROWS(M, dot_typed, 8, 1, r, groups, x, y, ldy);
+    else if (r->group % 8) nib_additive_dot_ref(r, M, groups, x, y, ldy);
     else if (r->type == NIB_F16) NIB_WITH_ROWS(M, dot, NIB_F16, r, groups, x, y, ldy);
     else if (r->type == NIB_BF16) NIB_WITH_ROWS(M, dot, NIB_BF16, r, groups, x, y, ldy);
     else NIB_WITH_ROWS(M, dot, NIB_F32, r, groups, x, y, ldy);

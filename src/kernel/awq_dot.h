@@ -5,8 +5,8 @@
  *
  *     y[n] += scale[n] * (sum of code[i, n] * x[i] - zero[n] * sum of x[i])        of one group
  *
- * x is arranged in fixed point (fixed.h, NIB_FIXED_IN_ORDER).  Values are not rounded to the scales'
- * type.
+ * x is arranged in fixed point (fixed.h, NIB_FIXED_IN_ORDER).  Values are not rounded to the
+ * scales' type.
  * Source of the layout: formats.md 7.1. */
 #ifndef NIB_KERNEL_AWQ_DOT_H
 #define NIB_KERNEL_AWQ_DOT_H
@@ -22,8 +22,9 @@ typedef struct nib_awq_group {
     const float *scales, *zeros; /* [outputs] */
 } nib_awq_group;
 
-/* y[(n / 32 * M + m) * 32 + n % 32] += output n of row m < M of x, which begins at the group's first
- * input.  room: outputs, rounded up to NIB_AWQ_STRIP, times M.  A row's bits do not depend on M. */
+/* y[(n / 32 * M + m) * 32 + n % 32] += output n of row m < M of x, which begins at the group's
+ * first input.  room: outputs, rounded up to NIB_AWQ_STRIP, times M.  A row's bits do not depend
+ * on M. */
 typedef void nib_awq_dot_fn(const nib_awq_group *g, size_t M, const nib_fixed_x *x, float *room,
                             float *y);
 

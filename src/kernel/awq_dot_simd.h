@@ -2,10 +2,10 @@
  * awq_dot_avx512.c, with vectors of 32 bytes in both.
  *
  * The product is a sum over inputs of a code times x for 64 outputs side by side.  The bytes of two
- * inputs are interleaved, and a mask and a shift leave a pair of codes in each 16 bits.  A word of x
- * is two signed bytes, high and low, and a product of bytes adds both codes of a pair times theirs:
- * 15 * 128 * 2 a pair, so that sums of sixteen inputs fit 16 bits.  That takes 12 instructions for
- * 64 codes; words of codes would take 17. */
+ * inputs are interleaved, and a mask and a shift leave a pair of codes in each 16 bits.  A word of
+ * x is two signed bytes, high and low, and a product of bytes adds both codes of a pair times
+ * theirs: 15 * 128 * 2 a pair, so that sums of sixteen inputs fit 16 bits.  That takes 12
+ * instructions for 64 codes; words of codes would take 17. */
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 
@@ -48,7 +48,9 @@ NIB_INLINE void add_pass(bool whole, const uint8_t *rows, size_t next, const pas
     const __m256i mask = _mm256_set1_epi8(15), join = _mm256_set1_epi32(0x01000001);
     __m256i high[SUMS], low[SUMS];
 
-#pragma GCC unroll 8
+    for (size_t s = 0; s < SUMS; s++) high[s] = low[s] = _mm256_setzero_si256();
+    /* not unrolled: sums would be reassociated, and leave their registers */
+#pragma GCC unroll 1
     for (size_t p = 0; p < PAIRS; p++, rows += 2 * next) {
         __m256i a = words_at(rows, whole), b = words_at(rows + next, whole), codes[SUMS];
         __m256i of_high = _mm256_set1_epi32((int)x->high[p]);
@@ -59,9 +61,8 @@ NIB_INLINE void add_pass(bool whole, const uint8_t *rows, size_t next, const pas
         for (size_t s = 0; s < SUMS; s++) {
             __m256i two = _mm256_and_si256(s % 2 ? _mm256_srli_epi16(codes[s - 1], 4) : codes[s],
                                            mask);
-            __m256i h = _mm256_maddubs_epi16(two, of_high), l = _mm256_maddubs_epi16(two, of_low);
-            high[s] = p ? _mm256_add_epi16(high[s], h) : h;
-            low[s] = p ? _mm256_add_epi16(low[s], l) : l;
+            high[s] = _mm256_add_epi16(high[s], _mm256_maddubs_epi16(two, of_high));
+            low[s] = _mm256_add_epi16(low[s], _mm256_maddubs_epi16(two, of_low));
         }
     }
 #pragma GCC unroll 8

@@ -4,17 +4,17 @@
  * A word of VN columns, shifted and masked, is four codes of 2 or 4 bits in bytes.  A word of x is
  * two signed bytes, high and low, the same for all columns, and a product of bytes adds two codes
  * times theirs: 15 * 128 * 2 at most, so that those of a block fit 16 bits.  Codes of 8 bits are
- * taken as words, two at a time, and so are those of 3 bits, four of which lie in each of the twelve
- * bits that the three words of a block are cut to.  There are no shuffles. */
+ * taken as words, two at a time, and so are those of 3 bits, four of which lie in each of the
+ * twelve bits that the three words of a block are cut to.  There are no shuffles. */
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 
 enum {
-    VECTORS = NIB_PANEL / VN, /* of columns */
+    VECTORS = NIB_STRIP / VN, /* of the columns of a strip */
     ROWS_AHEAD = 8            /* of words that are fetched */
 };
 
-/* A vector of each VN columns. */
+/* A vector of each VN columns of a strip. */
 typedef struct columns { W v[VECTORS]; } columns;
 
 NIB_INLINE columns zero_columns(void)
@@ -32,10 +32,9 @@ NIB_INLINE columns words_at(const nib_grouped_codes *c, const uint8_t *at)
 
     /* words of a column lie rows apart, where the processor does not look ahead */
     _mm_prefetch((const char *)at + ROWS_AHEAD * c->next, _MM_HINT_T0);
-    _mm_prefetch((const char *)at + ROWS_AHEAD * c->next + c->second, _MM_HINT_T0);
 #pragma GCC unroll 4
     for (size_t v = 0; v < VECTORS; v++)
-        word.v[v] = w_load(at + v * VN / NIB_STRIP * c->second + v * VN % NIB_STRIP * c->other);
+        word.v[v] = w_load(at + v * VN * c->other);
     return word;
 }
 
@@ -55,7 +54,8 @@ NIB_INLINE columns sums_of_bytes(unsigned bits, const nib_grouped_codes *c, cons
     const W mask = w_set(((1u << bits) - 1) * 0x01010101u);
     columns high = zero_columns(), low = high, sums;
 
-#pragma GCC unroll 4
+    /* not unrolled: sums would be reassociated, and leave their registers */
+#pragma GCC unroll 1
     for (size_t i = 0; i < bits; i++, at += c->next) {
         columns word = words_at(c, at);
 #pragma GCC unroll 4
@@ -98,7 +98,7 @@ NIB_INLINE columns sums_of_8(const nib_grouped_codes *c, const uint8_t *at, cons
     const W flip = w_set(c->flip);
     columns sums = zero_columns();
 
-#pragma GCC unroll 8
+#pragma GCC unroll 1
     for (size_t i = 0; i < 8; i++, at += c->next, x += 4) {
         columns word = words_at(c, at);
 #pragma GCC unroll 4
@@ -141,12 +141,13 @@ NIB_INLINE columns sums_of_block(unsigned bits, const nib_grouped_codes *c, cons
     return bits == 3 ? sums_of_3(c, at, x) : sums_of_bytes(bits, c, at, x);
 }
 
-/* Blocks [b0, b1), of one group, of all columns, times one row of x. */
-NIB_INLINE void add_group(unsigned bits, const nib_grouped_codes *c, size_t b0, size_t b1,
-                          const nib_fixed_x *x, float y[NIB_PANEL])
+/* Blocks [b0, b1), of one group, of the columns of a strip, times one row of x. */
+NIB_INLINE void add_group(unsigned bits, const nib_grouped_codes *c, size_t group, size_t strip,
+                          size_t b0, size_t b1, const nib_fixed_x *x, float *y)
 {
-    const uint8_t *at = c->words + b0 * bits * c->next;
-    size_t group = nib_grouped_group(c, b0 * NIB_FIXED_BLOCK) * NIB_PANEL;
+    const uint8_t *at = c->words + b0 * bits * c->next + strip * c->second;
+    const float *zeros = c->zeros + group * NIB_PANEL + strip * NIB_STRIP;
+    const float *scales = c->scales + group * NIB_PANEL + strip * NIB_STRIP;
     V all[VECTORS];
     float ones = 0;
 
@@ -161,27 +162,28 @@ NIB_INLINE void add_group(unsigned bits, const nib_grouped_codes *c, size_t b0, 
     }
 #pragma GCC unroll 4
     for (size_t v = 0; v < VECTORS; v++) {
-        V scales = v_load(c->scales + group + v * VN), sums = v_load(y + v * VN);
-        V zeros = v_mul(v_load(c->zeros + group + v * VN), v_set(ones));
-        sums = c->biased ? v_fma(scales, all[v], v_add(zeros, sums))
-                         : v_fma(scales, v_sub(all[v], zeros), sums);
+        V scale = v_load(scales + v * VN), sums = v_load(y + v * VN);
+        V all_zeros = v_mul(v_load(zeros + v * VN), v_set(ones));
+        sums = c->biased ? v_fma(scale, all[v], v_add(all_zeros, sums))
+                         : v_fma(scale, v_sub(all[v], all_zeros), sums);
         v_store(y + v * VN, sums);
     }
 }
 
-/* Of one panel of columns. */
-NIB_INLINE void dot_panel(unsigned bits, const nib_grouped_codes *c, size_t terms, size_t M,
-                          const nib_fixed_x *x, float *y)
+/* Of one panel of columns; group: of the first term. */
+NIB_INLINE void dot_panel(unsigned bits, const nib_grouped_codes *c, size_t group, size_t terms,
+                          size_t M, const nib_fixed_x *x, float *y)
 {
     size_t blocks = terms / NIB_FIXED_BLOCK;
 
-    for (size_t b = 0, end; b < blocks; b = end) {
-        size_t group = nib_grouped_group(c, b * NIB_FIXED_BLOCK);
+    for (size_t b = 0, end; b < blocks; b = end, group++) {
         end = nib_min(blocks, ((group + 1) * c->group - c->begun) / NIB_FIXED_BLOCK);
         /* the codes of a group stay in the caches for all rows */
         for (size_t m = 0; m < M; m++) {
             const nib_fixed_x row = nib_fixed_row(x, m);
-            add_group(bits, c, b, end, &row, y + m * NIB_PANEL);
+            for (size_t strip = 0; strip < NIB_PANEL / NIB_STRIP; strip++)
+                add_group(bits, c, group, strip, b, end, &row,
+                          y + m * NIB_PANEL + strip * NIB_STRIP);
         }
     }
 }
@@ -190,9 +192,11 @@ NIB_INLINE void dot(unsigned bits, const nib_grouped_codes *c, size_t terms, siz
                     const nib_fixed_x *x, size_t count, float *y)
 {
     nib_grouped_codes panel = *c;
+    size_t group = nib_grouped_group(c, 0);
 
+    assert(!c->groups);
     for (size_t n = 0; n < count; n += NIB_PANEL) {
-        dot_panel(bits, &panel, terms, M, x, y + n * M);
+        dot_panel(bits, &panel, group, terms, M, x, y + n * M);
         panel.words += NIB_PANEL * c->other;
         panel.scales += NIB_PANEL;
         panel.zeros += NIB_PANEL;

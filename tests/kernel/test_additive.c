@@ -67,7 +67,8 @@ static void check_form(const nib_kernels *k, const char *variant, form f, nib_dt
 static void check_variant(const nib_kernels *k, const char *variant)
 {
     static const form forms[] = { { 12, 1, 8, 1 }, { 8, 2, 8, 1 }, { 8, 8, 8, 1 }, { 8, 1, 16, 1 },
-                                  { 7, 3, 4, 1 }, { 8, 1, 8, 2 }, { 9, 2, 6, 3 } };
+                                  { 7, 3, 4, 1 }, { 8, 1, 8, 2 }, { 9, 2, 6, 3 },
+                                  { 16, 1, 8, 1 } };
     static const nib_dtype types[] = { NIB_F16, NIB_BF16, NIB_F32 };
 
     for (size_t i = 0; i < NIB_COUNT(forms); i++)

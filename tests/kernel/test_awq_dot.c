@@ -74,8 +74,8 @@ static void check_dot(const nib_kernels *k, const char *name, const setup *s)
         k->awq_dot(&s->g, 1, &one, room, alone);
         for (size_t n = 0; n < s->g.outputs; n++) {
             size_t at = (n / 32 * 4 + m) * 32 + n % 32;
-            double scale = fabs((double)s->g.scales[n]);
-            double size = (double)s->g.inputs * 16 * greatest * scale + 1e-30;
+            double size = (double)s->g.inputs * 16 * greatest *
+                          fabs((double)s->g.scales[n]) + 1e-30;
             CHECK(memcmp(&got[at], &alone[n], sizeof *got) == 0, "%s: row %zu alone", name, m);
             worst = fmax(worst, fabs((double)got[at] - exact(s, m, n)) / size);
             off = fmax(off, fabs((double)got[at] - (double)want[at]) / size);

@@ -96,8 +96,7 @@ static void test_dot(void)
                 }
 }
 
-/* Panels side by side, of one group: each has the bits that it has alone, and the reference's
- * too. */
+/* Panels side by side, of one group: each has the bits that it has alone. */
 static void check_panels(nib_grouped_dot_fn *dot, const char *name, unsigned bits)
 {
     enum { COLUMNS = 3 * NIB_PANEL, ROWS = 2 };
@@ -146,7 +145,7 @@ static void test_greatest(void)
         for (unsigned bits = 2; bits <= 8; bits += bits < 4 ? 1 : 4) {
             setup s = random_setup(bits, TERMS, false, false);
             memset((uint8_t *)(uintptr_t)s.c.words, 255, TERMS * bits / 32 * NIB_PANEL * 4);
-            /* high and low byte of words: -126 and -128, or of the first -127 twice */
+            /* high and low byte of words: -126 and -128, of the first -127 twice */
             for (size_t i = 0; i < 4 * TERMS; i++)
                 s.x[i] = i % 32 ? -(126.0f * 256 + 128) / NIB_FIXED_MOST : -1;
             for (size_t m = 0; m < 4; m++)
