@@ -140,7 +140,8 @@ int verb_merge(int argc, char **argv)
           "int8: inputs of this size or more are multiplied as floats; 0: none" },
         { "llm-int8-skip-modules", OPTION_LIST, &skipped, "lm_head,down_proj",
           "nf4, fp4, int8: linears that stay dense; default: the head" },
-        CALIBRATION_OPTIONS(q, "best what the adapter was trained on"),
+        CALIBRATION_OPTIONS(q, "best what the adapter was trained on; interrupted, the same "
+                               "command resumes"),
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16",
           "of what is written dense: bfloat16, float16 or float32; default: the model's" },
         { "unmerge", OPTION_FLAG, &o.unmerge, NULL,

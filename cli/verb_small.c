@@ -102,8 +102,7 @@ int verb_quantize(int argc, char **argv)
           "gptq, awq or compressed-tensors: rounded to nearest without --calibration-data" },
         GROUPED_OPTIONS(&settings),
         CALIBRATION_OPTIONS(&o,
-                            "texts or chats for the model; interrupted, the same command resumes "
-                            "(a .gguf begins anew)"),
+                            "texts or chats for the model; interrupted, the same command resumes"),
         { "act-group-aware", OPTION_FLAG, &o.act_group_aware, NULL,
           "gptq: great groups first, and in each great inputs; groups stay in order" },
         { "target-size", OPTION_SIZE, &o.target_size, "3.9GB",

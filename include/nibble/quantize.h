@@ -38,8 +38,7 @@ typedef struct nib_quantize_options {
     bool overwrite;
     /* "rtn"; "gptq" or "awq", which write the formats gptq, awq and compressed-tensors; or NULL:
      * with calibration.data awq for format awq, else gptq; rtn without.  Their finished layers lie
-     * in "<out>.unfinished" until OUT stands; of a GGUF as MODEL none do, and what is interrupted
-     * begins anew. */
+     * in "<out>.unfinished" until OUT stands. */
     const char *algorithm;
     nib_data_options calibration;   /* max_seq_length 0: 512 */
     int num_calibration_samples;    /* the first records of the data; 0: 128 */

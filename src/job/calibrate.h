@@ -26,6 +26,8 @@ typedef struct nib_calibration {
     const nib_quantize_options *options;
     const nib_held *held;             /* what the targets become */
     const char *algorithm;            /* "gptq" */
+    const char *place;                /* the store is PLACE.unfinished: of the output, or the
+                                         caller's name for it */
     nib_calibration_target *targets;
     size_t count;
     nib_bit_plan *bits;               /* of the same matrices: measured first, on the model as it

@@ -157,7 +157,7 @@ static nib_status open_store(nib_walk *w, nib_error *err)
     nib_status status = make_identity(w, &identity, err);
 
     if (!status)
-        status = nib_layer_store_open(w->ctx, w->o->out, identity, w->data.now,
+        status = nib_layer_store_open(w->ctx, w->c->place, identity, w->data.now,
                                       (size_t)w->model->graph->segments, w->o->overwrite,
                                       &w->c->store, err);
     json_decref(identity);
@@ -305,7 +305,7 @@ nib_status nib_walk_open(nib_walk *w, nib_error *err)
     if (!status) status = place_targets(w, err);
     if (!status)
         status = nib_calibration_data_open(w->ctx, w->o, w->model,
-                                           nib_layer_store_started(w->ctx, w->o->out), &w->data,
+                                           nib_layer_store_started(w->ctx, w->c->place), &w->data,
                                            err);
     if (!status)
         status = nib_plan_create(w->model->graph, NIB_PLAN_INFERENCE, w->data.widest,

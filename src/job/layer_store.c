@@ -129,6 +129,14 @@ void nib_layer_store_close(nib_layer_store *s)
     *s = (nib_layer_store){ 0 };
 }
 
+nib_status nib_layer_store_forget(nib_ctx *ctx, const char *out, nib_error *err)
+{
+    nib_layer_store s = { .ctx = ctx, .dir = { .lock = -1 } };
+    nib_status status = open_dir(&s, out, err); /* one that is not there is made for a moment */
+
+    return status ? status : nib_rundir_remove(&s.dir, err);
+}
+
 nib_status nib_layer_store_remove(nib_layer_store *s, nib_error *err)
 {
     size_t finished;

@@ -34,6 +34,8 @@ nib_status nib_layer_store_open(nib_ctx *ctx, const char *out, json_t *identity,
 int64_t nib_layer_store_started(nib_ctx *ctx, const char *out);
 /* Keeps what is finished; a store without any of it is removed.  A zeroed one is fine. */
 void nib_layer_store_close(nib_layer_store *s);
+/* Removes the one that lies beside `out`, closed, if there is one. */
+nib_status nib_layer_store_forget(nib_ctx *ctx, const char *out, nib_error *err);
 /* The output stands: the store is removed. */
 nib_status nib_layer_store_remove(nib_layer_store *s, nib_error *err);
 

@@ -216,6 +216,19 @@ static nib_status keep_better(run *r, nib_error *err)
     return nib_outdir_commit(out, err);
 }
 
+/* OUT stands, or is refused: nothing is left to resume.  A failure is not replaced by another. */
+static nib_status forget_layers(run *r, nib_status ended, nib_error *err)
+{
+    nib_status status = ended;
+    nib_error other;
+
+    for (size_t i = 0; i < 2; i++) {
+        nib_status gone = nib_merge_route_forget(&r->routes[i], &other);
+        if (!status && gone) status = nib_fail(err, gone, "%s", other.message);
+    }
+    return status;
+}
+
 nib_status nib_merge_checked(nib_ctx *ctx, const nib_merge_options *options, nib_merge_check check,
                              nib_error *err)
 {
@@ -232,6 +245,7 @@ nib_status nib_merge_checked(nib_ctx *ctx, const nib_merge_options *options, nib
     r.routes[0] = (nib_merge_route){ .job = &r.job, .dir = options->model };
     if (!status) status = run_routes(&r, err);
     if (!status) status = keep_better(&r, err);
+    if (!status || status == NIB_E_MISMATCH) status = forget_layers(&r, status, err);
     nib_merge_route_close(&r.routes[0]);
     nib_merge_route_close(&r.routes[1]);
     return status;

@@ -1,7 +1,8 @@
 /* merge_calibrated.c - see merge_calibrated.h.
  *
  * Calibration runs the merged model, so that model is written first: dense, into the directory that
- * is under construction, where a failure removes it. */
+ * is under construction, where a failure removes it.  The layers that are finished lie beside OUT:
+ * the same command writes the same dense model again and resumes behind them. */
 #include "job/merge_calibrated.h"
 
 #include <dirent.h>
@@ -71,11 +72,10 @@ nib_status nib_merge_calibrated_end(nib_merge_calibrated *c, nib_merge_result *r
     q.out = c->packed;
     q.settings = c->settings;
     q.dtype = o->dtype;
+    q.overwrite = o->overwrite;
     q.on_progress = o->on_progress;
     q.user = o->user;
-    status = nib_quantize_dense(c->ctx, &q, o->out, &made, err);
-    if (status == NIB_E_INTERRUPTED)
-        return nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
+    status = nib_quantize_dense(c->ctx, &q, o->out, c->kept, &made, err);
     if (!status) status = move_all(c, err);
     if (!status) status = nib_tree_remove(c->ctx, c->packed, err);
     if (!status) status = nib_tree_remove(c->ctx, c->dense, err);

@@ -8,6 +8,7 @@
 typedef struct nib_merge_calibrated {
     const nib_merge_options *options;
     const nib_setting *settings; /* of the format, all of them */
+    const char *kept;            /* finished layers lie in KEPT.unfinished, and stay */
     nib_ctx *ctx;
     const char *dir;             /* where the result comes */
     char *dense, *packed;        /* inside it, meanwhile; removed with it after a failure */

@@ -5,6 +5,8 @@
 
 #include "adapter/prompt_note.h"
 #include "base/outfile.h"
+#include "base/outname.h"
+#include "job/layer_store.h"
 #include "job/merge_calibrated.h"
 #include "job/merge_config.h"
 #include "job/prompts.h"
@@ -172,6 +174,18 @@ static nib_status write_files(nib_merge_route *r, const char *dir, nib_error *er
     return status ? status : write_sentence(r, dir, err);
 }
 
+/* OUT, of two ways OUT.original and OUT.decoded. */
+static nib_status name_kept(nib_merge_route *r, nib_error *err)
+{
+    nib_ctx *ctx = r->job->ctx;
+    const char *out = r->job->options->out;
+    char *end = nib_sprintf(ctx, "%s%s", r->name ? "." : "", r->name ? r->name : "");
+
+    r->kept = end ? nib_beside(ctx, out, end) : NULL;
+    nib_free(ctx, end);
+    return r->kept ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", out);
+}
+
 static nib_status write_all(nib_merge_route *r, nib_error *err)
 {
     const char *dir = nib_outdir_path(r->out);
@@ -179,10 +193,13 @@ static nib_status write_all(nib_merge_route *r, nib_error *err)
     nib_status status;
 
     if (!r->format.calibrated) return write_files(r, dir, err);
-    status = nib_merge_calibrated_begin(r->job->ctx, dir, &c, err);
+    status = name_kept(r, err);
+    c.kept = r->kept;
+    if (!status) status = nib_merge_calibrated_begin(r->job->ctx, dir, &c, err);
     if (!status) status = write_files(r, c.dense, err);
     if (!status) status = nib_merge_calibrated_end(&c, &r->result, err);
     nib_merge_calibrated_free(&c);
+    r->calibrated = status == NIB_OK;
     return status;
 }
 
@@ -313,12 +330,20 @@ nib_status nib_merge_route_run(nib_merge_route *r, nib_error *err)
     return status;
 }
 
+nib_status nib_merge_route_forget(nib_merge_route *r, nib_error *err)
+{
+    return r->calibrated ? nib_layer_store_forget(r->job->ctx, r->kept, err) : NIB_OK;
+}
+
 void nib_merge_route_close(nib_merge_route *r)
 {
     if (!r->job) return;
     nib_outdir_discard(r->out);
     nib_merge_judged_free(&r->judged);
     close_models(r);
+    nib_free(r->job->ctx, r->kept);
+    r->kept = NULL;
+    r->calibrated = false;
     for (size_t i = 0; i < r->wide.count; i++) nib_free(r->job->ctx, r->wide.modules[i]);
     nib_free(r->job->ctx, r->wide.modules);
     r->wide = (nib_merge_wide){ 0 };

@@ -47,6 +47,8 @@ typedef struct nib_merge_route {
     nib_merge_wide wide;         /* what mixed_bits encodes again */
     uint64_t dense_bytes;        /* of OUT, were it dense */
     nib_outdir *out;             /* what was written */
+    char *kept;                  /* finished layers of its calibration lie in KEPT.unfinished */
+    bool calibrated;             /* they are all there */
     nib_merge_result result;
     nib_merge_judged judged;
 } nib_merge_route;
@@ -54,6 +56,8 @@ typedef struct nib_merge_route {
 nib_status nib_merge_route_open(nib_merge_route *r, nib_error *err);
 /* Plans, writes and measures; the models are closed then.  NIB_E_IO: the disk has no room. */
 nib_status nib_merge_route_run(nib_merge_route *r, nib_error *err);
+/* The merge has come to an end: the layers that its calibration kept are removed. */
+nib_status nib_merge_route_forget(nib_merge_route *r, nib_error *err);
 void nib_merge_route_close(nib_merge_route *r); /* what is written and not committed goes */
 
 #endif

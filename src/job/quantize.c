@@ -211,6 +211,7 @@ static nib_status calibrate(run *r, nib_error *err)
     if (!c->targets)
         return nib_fail(err, NIB_E_NOMEM, "%zu matrices: out of memory", r->matrix_count);
     c->count = r->matrix_count;
+    c->place = r->kept ? r->kept : r->options->out;
     c->bits = r->targeted ? &r->bits : NULL;
     for (size_t i = 0; i < r->matrix_count; i++)
         c->targets[i] = (nib_calibration_target){ .module = r->matrices[i].module,
@@ -273,14 +274,15 @@ static nib_status quantize(run *r, nib_error *err)
     out = r->out;
     r->out = NULL;
     status = nib_outdir_commit(out, err);
-    return status || !r->calibrated ? status
-                                    : nib_layer_store_remove(&r->calibration.store, err);
+    if (status || !r->calibrated || r->kept) return status;
+    return nib_layer_store_remove(&r->calibration.store, err);
 }
 
 nib_status nib_quantize_dense(nib_ctx *ctx, const nib_quantize_options *options,
-                              const char *origin, nib_quantize_result *result, nib_error *err)
+                              const char *origin, const char *kept,
+                              nib_quantize_result *result, nib_error *err)
 {
-    run r = { .ctx = ctx, .options = options, .origin = origin };
+    run r = { .ctx = ctx, .options = options, .origin = origin, .kept = kept };
     double start = nib_clock_seconds();
     nib_status status = NIB_OK;
 

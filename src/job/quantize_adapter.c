@@ -131,7 +131,7 @@ static nib_status quantize_sum(job *j, nib_quantize_result *result, nib_error *e
     if (!status) status = merge(j, err);
     if (status) return status;
     j->o.model = j->merged;
-    return nib_quantize_dense(j->ctx, &j->o, j->asked->out, result, err);
+    return nib_quantize_dense(j->ctx, &j->o, j->asked->out, NULL, result, err);
 }
 
 nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
@@ -143,7 +143,7 @@ nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
 
     if (!options->adapter && nib_model_is_gguf(options->model))
         return nib_quantize_gguf(ctx, options, result, err);
-    if (!options->adapter) return nib_quantize_dense(ctx, options, NULL, result, err);
+    if (!options->adapter) return nib_quantize_dense(ctx, options, NULL, NULL, result, err);
     status = quantize_sum(&j, result, err);
     if (j.dir.began) {
         nib_status removed = nib_rundir_remove(&j.dir, &gone);

@@ -21,6 +21,7 @@ typedef struct nib_quantize_run {
     nib_ctx *ctx;
     const nib_quantize_options *options;
     const char *origin;   /* for config.json, or NULL */
+    const char *kept;     /* where finished layers stay, or NULL */
     nib_held held;        /* what is asked for; its form's dtype is set for each matrix */
     nib_model *model;     /* without weights: its graph */
     bool convert;         /* to `dtype`, the other tensors */

@@ -14,6 +14,8 @@ typedef struct scene {
     path model, data, wanted; /* wanted: what an undisturbed run gives */
     path work, out;           /* out lies in work, and nothing else does */
     bool targeted;            /* bits are allotted: errors are measured first */
+    bool gguf;                /* the model is such a file */
+    bool merged;              /* an adapter is merged, and the sum calibrated */
 } scene;
 
 static path in(const char *dir, const char *name)
@@ -30,9 +32,15 @@ static bool quantize(const scene *s, const char *out, const faulty_run *fault, f
         s->targeted ? "6" : "4", "--group-size", "32",
         "--calibration-data", s->data.s, "--overwrite", "--threads", "1", NULL
     };
+    const path adapter = in(s->model.s, "adapter");
+    const char *const merge[] = {
+        "merge", s->model.s, out, "--adapter", adapter.s, "--format", "gptq",
+        "--bits", "4", "--group-size", "32", "--calibration-data", s->data.s, "--overwrite",
+        "--threads", "1", NULL
+    };
     faulty_run run = *fault;
 
-    run.arguments = arguments;
+    run.arguments = s->merged ? merge : arguments;
     run.under = s->work.s;
     return faulty_nibble(&run, end);
 }
@@ -43,7 +51,9 @@ static bool set_up(scene *s)
     faulty_end end;
     FILE *f;
 
-    if (!realpath(test_data("tests/golden/models/llama"), top)) return false;
+    if (!realpath(test_data(s->gguf ? "tests/golden/gguf/llama.gguf"
+                                    : "tests/golden/models/llama"), top))
+        return false;
     snprintf(s->model.s, sizeof s->model.s, "%.599s", top);
     s->data = in(test_tmpdir(), "data.jsonl");
     s->wanted = in(test_tmpdir(), "wanted");
@@ -70,7 +80,8 @@ static bool is_wanted(const scene *s)
 {
     return faulty_same_file(in(s->out.s, "model.safetensors").s,
                             in(s->wanted.s, "model.safetensors").s) &&
-           faulty_same_file(in(s->out.s, "config.json").s, in(s->wanted.s, "config.json").s);
+           (s->merged || s->gguf || /* which name their own path */
+            faulty_same_file(in(s->out.s, "config.json").s, in(s->wanted.s, "config.json").s));
 }
 
 /* The run of the same command after a disturbed one. */
@@ -87,9 +98,9 @@ static void check_resumes(const scene *s, const char *action, long k, long *resu
 }
 
 /* At every `step`-th call. */
-static void disturb(const char *action, int exit_code, long step, bool targeted)
+static void disturb(const char *action, int exit_code, long step, const scene *kind)
 {
-    scene s = { .targeted = targeted };
+    scene s = *kind;
     faulty_end end;
     long calls, resumed = 0;
 
@@ -108,10 +119,13 @@ static void disturb(const char *action, int exit_code, long step, bool targeted)
           calls / step);
 }
 
-static void test_killed(void) { disturb("kill", -1, 1, false); }
-static void test_torn(void) { disturb("torn", -1, 4, false); }
-static void test_no_space(void) { disturb("enospc", 1, 3, false); }
-static void test_killed_target(void) { disturb("kill", -1, 3, true); }
+static void test_killed(void) { disturb("kill", -1, 1, &(scene){ 0 }); }
+static void test_torn(void) { disturb("torn", -1, 4, &(scene){ 0 }); }
+static void test_no_space(void) { disturb("enospc", 1, 3, &(scene){ 0 }); }
+static void test_killed_target(void) { disturb("kill", -1, 7, &(scene){ .targeted = true }); }
+static void test_killed_merge(void) { disturb("kill", -1, 7, &(scene){ .merged = true }); }
+static void test_killed_gguf(void) { disturb("kill", -1, 11, &(scene){ .gguf = true }); }
+static void test_merge_no_space(void) { disturb("enospc", 1, 11, &(scene){ .merged = true }); }
 
 int main(void)
 {
@@ -120,6 +134,9 @@ int main(void)
         { "killed in a write", test_torn },
         { "no space", test_no_space },
         { "killed with a target", test_killed_target },
+        { "a merge is killed", test_killed_merge },
+        { "a GGUF file's is killed", test_killed_gguf },
+        { "a merge without space", test_merge_no_space },
     };
     return test_main("quantize", cases, NIB_COUNT(cases));
 }
