@@ -52,6 +52,7 @@ NIB_INLINE columns sums_of_bytes(unsigned bits, const nib_grouped_codes *c, cons
                                  const int16_t *x)
 {
     const W mask = w_set(((1u << bits) - 1) * 0x01010101u);
+    const unsigned fields = 8 / bits;
     columns high = zero_columns(), low = high, sums;
 
     /* not unrolled: sums would be reassociated, and leave their registers */
@@ -59,7 +60,7 @@ NIB_INLINE columns sums_of_bytes(unsigned bits, const nib_grouped_codes *c, cons
     for (size_t i = 0; i < bits; i++, at += c->next) {
         columns word = words_at(c, at);
 #pragma GCC unroll 4
-        for (unsigned p = 0; p < 8 / bits; p++, x += 4) {
+        for (unsigned p = 0; p < fields; p++, x += 4) {
             W of_high = two_of(x), of_low = two_of(x + 2);
 #pragma GCC unroll 4
             for (size_t v = 0; v < VECTORS; v++) {
