@@ -1,4 +1,6 @@
 /* verb_export.c - nibble export: a model, or an adapter, as a GGUF file. */
+#include <math.h>
+
 #include "session.h"
 
 static void print_survival_json(const nib_survival *s)
@@ -52,6 +54,7 @@ int verb_export(int argc, char **argv)
                              .user = &s };
     nib_export_result r;
     bool verify = true;
+    double bpw = NAN; /* not given */
     nib_status status;
     option options[] = {
         { "quantize", OPTION_STRING, &o.quantize, "Q8_0",
@@ -60,7 +63,7 @@ int verb_export(int argc, char **argv)
           "(default), F16 or BF16" },
         { "target-size", OPTION_SIZE, &o.target_size, "3.9GB",
           "instead: types of each matrix by measured error, so that the file takes at most this" },
-        { "target-bpw", OPTION_FLOAT, &o.target_bpw, "5.0",
+        { "target-bpw", OPTION_FLOAT, &bpw, "5.0",
           "the same by bits a weight, scales counted" },
         { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter, merged on the way" },
         { "min-retained", OPTION_FLOAT, &o.min_retained, "0.8",
@@ -96,6 +99,8 @@ int verb_export(int argc, char **argv)
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
+    if (bpw == 0) return options_misuse(&v, "--target-bpw: expected more than 0, got 0");
+    if (!isnan(bpw)) o.target_bpw = bpw;
     o.model = v.positional[0];
     o.out = v.positional[1];
     o.no_verify = !verify;

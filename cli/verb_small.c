@@ -1,4 +1,5 @@
 /* verb_small.c - inspect, doctor, quantize: one call of the library each. */
+#include <math.h>
 #include <string.h>
 
 #include "session.h"
@@ -95,6 +96,7 @@ int verb_quantize(int argc, char **argv)
     nib_quantize_options o = { .on_matrix = on_matrix, .on_progress = session_progress,
                                .user = &s };
     nib_quantize_result r;
+    double bpw = NAN; /* not given */
     nib_status status;
     option options[] = {
         WEIGHT_OPTIONS(&settings, "to 4 bits (bitsandbytes)"),
@@ -107,7 +109,7 @@ int verb_quantize(int argc, char **argv)
           "gptq: great groups first, and in each great inputs; groups stay in order" },
         { "target-size", OPTION_SIZE, &o.target_size, "3.9GB",
           "gptq: bits of each matrix by measured error, so that the files take at most this" },
-        { "target-bpw", OPTION_FLOAT, &o.target_bpw, "3.6",
+        { "target-bpw", OPTION_FLOAT, &bpw, "3.6",
           "the same by bits a weight, scales counted" },
         { "adapter", OPTION_PLACE, &o.adapter, "DIR",
           "a PEFT adapter: MODEL with it is quantized, calibrated on what it was trained on" },
@@ -132,6 +134,8 @@ int verb_quantize(int argc, char **argv)
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
+    if (bpw == 0) return options_misuse(&v, "--target-bpw: expected more than 0, got 0");
+    if (!isnan(bpw)) o.target_bpw = bpw;
     usual = !settings.count;
     if (usual && (o.target_size || o.target_bpw != 0))
         return options_misuse(&v, "missing option --format: gptq");

@@ -1,6 +1,7 @@
 /* allot.c - see allot.h. */
 #include "job/allot.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum { MOST_EXCHANGED = 1000 };
@@ -122,7 +123,8 @@ static bool exchange_one(nib_allot_part *parts, size_t count, size_t i, size_t l
                          uint64_t *left)
 {
     uint64_t freed = parts[i].choices[parts[i].chosen].bytes - parts[i].choices[less].bytes;
-    double cost = change(&parts[i], less), most = -cost * (1 - 1e-9);
+    double cost = change(&parts[i], less);
+    double most = -cost - 1e-9 * fabs(cost); /* a true gain: two that are alike never trade */
     size_t part = count, to = 0;
 
     for (size_t j = 0; j < count; j++)

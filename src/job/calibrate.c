@@ -44,6 +44,7 @@ nib_status nib_calibrate(nib_ctx *ctx, nib_calibration *c, nib_error *err)
     nib_status status = nib_walk_open(&w, err);
 
     if (!status && c->bits) status = nib_walk_measure(&w, err);
+    w.start = nib_clock_seconds(); /* the time left is that of encoding */
     for (int s = 0; !status && s < w.model->graph->segments && w.done < w.count; s++)
         status = run_segment(&w, s, err);
     nib_walk_close(&w);

@@ -34,7 +34,7 @@ typedef struct measure {
     const nib_export_item *item;
     const nib_weight *weight;
     const nib_branch *branch;
-    const float *importance;
+    const float *importance, *counts; /* blocks are made with; errors are weighed by */
     const nib_gguf_type *type;
     nib_block_kind kind;
     nib_blocks_decode_fn *decode;
@@ -64,7 +64,7 @@ static void measure_row(void *arg, size_t at, unsigned worker)
     m->decode(m->kind, count, blocks, back);
     for (size_t i = 0; i < in; i++) {
         double d = (double)values[i] - (double)back[i], v = values[i];
-        double counts = m->importance ? (double)m->importance[i] : 1;
+        double counts = m->counts ? (double)m->counts[i] : 1;
         m->lost[at] += counts * d * d;
         m->whole[at] += counts * v * v;
     }
@@ -107,8 +107,8 @@ static nib_status measure_item(const job *j, const nib_export_item *item,
         bool encodes = nib_block_encodes(type->name, &m.kind);
         assert(encodes);
         (void)encodes;
-        if (item->importance && strcmp(type->name, "Q8_0") != 0)
-            m.importance = item->importance + e * m.weight->in;
+        if (item->importance) m.counts = item->importance + e * m.weight->in;
+        if (strcmp(type->name, "Q8_0") != 0) m.importance = m.counts;
         status = measure_type(j, &m, (size_t)item->shape[item->rank - 2], sums, err);
     }
     *error = sums[1] > 0 ? sums[0] / sums[1] : 0;

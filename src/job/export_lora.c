@@ -103,15 +103,6 @@ static nib_status add_linear(nib_lora_list *list, const nib_adapter *a, const ni
     return status;
 }
 
-/* Is the linear one expert's, which lie in one tensor there? */
-static bool is_expert(const nib_gguf_naming *n, const nib_linear *l)
-{
-    char name[NIB_GGUF_NAME_ROOM];
-    const nib_gguf_name *found = l->stack ? NULL : nib_gguf_name_of(n, l->name, name);
-
-    return l->stack || (found && nib_gguf_is_of_experts(found));
-}
-
 static nib_status add_experts(nib_lora_list *list, const nib_adapter *a, const nib_gguf_naming *n,
                               const nib_node *node, nib_error *err)
 {
@@ -231,7 +222,7 @@ nib_status nib_lora_list_make(const nib_adapter *a, const nib_gguf_naming *n, ni
     for (size_t i = 0; i < m->embedding_count && !status; i++)
         status = add_embedding(&list, a, n, m->embeddings[i], err);
     for (size_t i = 0; i < m->linear_count && !status; i++)
-        if (!is_expert(n, m->linears[i]))
+        if (!nib_gguf_is_expert(n, m->linears[i]))
             status = add_linear(&list, a, n, m->linears[i], 0, 0, err);
     for (size_t i = 0; i < m->graph->node_count && !status; i++)
         if (m->graph->nodes[i].experts)

@@ -363,21 +363,12 @@ static nib_status add_biases(maker *k, const nib_linear *const *l, nib_error *er
     return status;
 }
 
-/* Is the linear one expert's, which lie in one tensor there? */
-static bool is_of_experts(const maker *k, const nib_linear *l)
-{
-    char name[NIB_GGUF_NAME_ROOM];
-    const nib_gguf_name *found = l->stack ? NULL : nib_gguf_name_of(k->n, l->name, name);
-
-    return l->stack || (found && nib_gguf_is_of_experts(found));
-}
-
 /* Linear i, unless it is an ordinary one (*done false). */
 static nib_status add_expert(maker *k, size_t i, bool *done, nib_error *err)
 {
     const nib_linear *l = k->m->linears[i];
     nib_gguf_tensor_name name;
-    bool found = nib_gguf_weight_of(k->n, l, &name), experts = is_of_experts(k, l);
+    bool found = nib_gguf_weight_of(k->n, l, &name), experts = nib_gguf_is_expert(k->n, l);
     nib_status status = NIB_OK;
 
     *done = experts || (found && *name.rest);

@@ -53,6 +53,11 @@ static nib_status compare(const nib_layer_store *s, const json_t *identity, bool
     return status;
 }
 
+static char *errors_path(const nib_layer_store *s, size_t layer)
+{
+    return nib_sprintf(s->ctx, "%s/errors-%05zu.json", s->dir.path, layer);
+}
+
 static nib_status open_layers(nib_layer_store *s, nib_error *err)
 {
     nib_status status = NIB_OK;
@@ -67,6 +72,9 @@ static nib_status open_layers(nib_layer_store *s, nib_error *err)
             status = nib_tensors_open(s->ctx, path, &s->layers[i], err);
             found++;
         }
+        nib_free(s->ctx, path);
+        path = errors_path(s, i);
+        s->measured |= path && nib_file_exists(path);
         nib_free(s->ctx, path);
     }
     if (found && !status)
@@ -179,11 +187,6 @@ nib_status nib_layer_store_put(nib_layer_store *s, size_t layer, const nib_tenso
 }
 
 /* --- what is measured before --- */
-
-static char *errors_path(const nib_layer_store *s, size_t layer)
-{
-    return nib_sprintf(s->ctx, "%s/errors-%05zu.json", s->dir.path, layer);
-}
 
 nib_status nib_layer_store_put_errors(nib_layer_store *s, size_t layer, const json_t *errors,
                                       nib_error *err)

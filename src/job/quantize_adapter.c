@@ -7,6 +7,7 @@
 
 #include "base/filemap.h"
 #include "base/outname.h"
+#include "job/bit_plan.h"
 #include "job/quantize_config.h"
 #include "job/quantize_dense.h"
 #include "job/quantize_gguf.h"
@@ -93,6 +94,18 @@ static nib_status check_places(const job *j, nib_error *err)
     return status ? status : nib_quantize_check_places(j->asked->adapter, j->asked->out, err);
 }
 
+/* What contradicts a target shows before anything is merged. */
+static nib_status check_target(const job *j, nib_error *err)
+{
+    nib_held held;
+    const nib_setting *idle;
+    bool asked;
+    nib_status status = nib_held_asked(j->asked->settings, &held, &idle, err);
+
+    if (status || !held.format) return status; /* quantize() says what is missing */
+    return nib_bit_plan_asked(j->asked, &held, j->asked->algorithm, &asked, err);
+}
+
 static nib_status open_place(job *j, nib_error *err)
 {
     json_t *identity = json_pack("{s:s}", "holds", "an adapter merged, to be quantized");
@@ -124,6 +137,7 @@ static nib_status quantize_sum(job *j, nib_quantize_result *result, nib_error *e
 {
     nib_status status = check_places(j, err);
 
+    if (!status) status = check_target(j, err);
     if (!status && !j->o.calibration.data && !is_rounded(&j->o))
         status = take_training_data(j, err);
     if (!status) status = read_dtype(j, err);

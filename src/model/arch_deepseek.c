@@ -279,6 +279,19 @@ static double need(nib_gguf_config *c, const char *key)
     return value;
 }
 
+/* kv_b lies as keys and values, whose rows together do not tell how many of a head are keys. */
+static void check_keys(nib_gguf_config *c, double keys)
+{
+    for (size_t i = 0; i < nib_tensors_count(c->tensors) && !c->status; i++) {
+        const nib_tensor *t = nib_tensors_at(c->tensors, i);
+        if (nib_ends_with(t->name, ".attn_k_b.weight") &&
+            (t->rank != 3 || (double)t->shape[2] != keys))
+            nib_gguf_fail(c, NIB_E_MISMATCH, "%s of rank %u has %" PRIu64 " keys a head, the keys "
+                          "of the file make it %g", t->name, t->rank,
+                          t->rank ? t->shape[t->rank - 1] : 0, keys);
+    }
+}
+
 static void set_attention(nib_gguf_config *c)
 {
     bool split = nib_gguf_key_value(c, "attention.key_length_mla") != NULL;
@@ -289,6 +302,7 @@ static void set_attention(nib_gguf_config *c)
         nib_gguf_fail(c, NIB_E_FORMAT, "heads of %g channels, %g of them rotated", head, rotated);
     need(c, "attention.kv_lora_rank");
     need(c, split ? "attention.value_length_mla" : "attention.value_length");
+    check_keys(c, head - rotated);
     if (c->status) return;
     nib_gguf_set(c, "qk_nope_head_dim", json_integer((json_int_t)(head - rotated)));
     copy(c, "rope.dimension_count", "qk_rope_head_dim");

@@ -37,14 +37,16 @@ static nib_status encode(nib_bind *b, const nib_tensor *t, const nib_bind_spec *
     nib_ctx *ctx = b->model->ctx;
     const nib_held *held = spec->stack ? &b->experts : &b->asked;
     nib_form form = held->form;
+    const nib_tensor *stored = t;
     nib_weight *encoded = NULL;
     nib_status status;
 
-    if (t->dtype == NIB_DTYPE_OTHER)
+    if (t->rest && t->rest->dtype == NIB_DTYPE_OTHER) stored = t->rest;
+    if (stored->dtype == NIB_DTYPE_OTHER)
         return nib_fail(err, NIB_E_INVALID,
                         "%s: %s is stored as %s already, and %s would encode it again; leave the "
                         "option out: an adapter is trained on the weights as they lie",
-                        t->file, t->name, t->dtype_name, held->format->flag);
+                        t->file, stored->name, stored->dtype_name, held->format->flag);
     if (nib_should_stop(ctx))
         return nib_fail(err, NIB_E_INTERRUPTED, "interrupted while the weights were quantized");
     form.dtype = t->dtype;

@@ -59,6 +59,14 @@ const nib_gguf_name *nib_gguf_name_of(const nib_gguf_naming *n, const char *modu
     return NULL;
 }
 
+bool nib_gguf_is_expert(const nib_gguf_naming *n, const nib_linear *l)
+{
+    char name[NIB_GGUF_NAME_ROOM];
+    const nib_gguf_name *found = l->stack ? NULL : nib_gguf_name_of(n, l->name, name);
+
+    return l->stack || (found && nib_gguf_is_of_experts(found));
+}
+
 static void put_name(char out[NIB_GGUF_NAME_ROOM + 8], long layer, const char *gguf)
 {
     if (layer < 0) snprintf(out, NIB_GGUF_NAME_ROOM + 8, "%s", gguf);

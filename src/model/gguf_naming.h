@@ -23,6 +23,9 @@ nib_status nib_gguf_naming_of(const nib_model *m, nib_gguf_naming *out, nib_erro
 const nib_gguf_name *nib_gguf_name_of(const nib_gguf_naming *n, const char *module,
                                       char out[NIB_GGUF_NAME_ROOM]);
 
+/* Is the linear one expert's, which lie in one tensor there? */
+bool nib_gguf_is_expert(const nib_gguf_naming *n, const nib_linear *l);
+
 /* A tensor of the family by its whole name ("model.layers.3.mlp.experts.gate_up_proj"). */
 typedef struct nib_gguf_tensor_name {
     char name[NIB_GGUF_NAME_ROOM + 8]; /* "blk.3.ffn_gate_exps.weight" */

@@ -74,6 +74,26 @@ static void test_near_the_best(void)
           "gains", worst, sum / 60);
 }
 
+/* Parts that are alike, with room for some of them: an exchange of two gains nothing. */
+static void test_alike(void)
+{
+    nib_allot_part parts[PARTS];
+    nib_error err;
+    uint64_t least, step;
+
+    make(parts);
+    for (size_t i = 1; i < PARTS; i++) parts[i] = parts[0];
+    least = nib_allot_bytes(parts, PARTS, NIB_ALLOT_LEAST);
+    step = parts[0].choices[1].bytes > parts[0].choices[0].bytes
+               ? parts[0].choices[1].bytes - parts[0].choices[0].bytes
+               : parts[0].choices[0].bytes - parts[0].choices[1].bytes;
+    for (uint64_t halves = 1; halves < 2 * PARTS; halves++) {
+        uint64_t room = least + halves * step / 2;
+        REQUIRE_OK(nib_allot(test_ctx(), parts, PARTS, room, &err), err);
+        CHECK(nib_allot_bytes(parts, PARTS, NIB_ALLOT_CHOSEN) <= room);
+    }
+}
+
 /* The whole room, and the least: every part at its largest, and at its smallest. */
 static void test_ends(void)
 {
@@ -117,6 +137,7 @@ int main(void)
     static const test_case cases[] = {
         { "near the best", test_near_the_best },
         { "ends", test_ends },
+        { "parts that are alike", test_alike },
         { "beaten choices", test_beaten },
     };
     return test_main("allot", cases, NIB_COUNT(cases));
