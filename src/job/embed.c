@@ -102,15 +102,21 @@ static nib_status measure_prompt(embedding *e, nib_error *err)
     return status;
 }
 
-/* An adapter of words has the names of a model with their head, one of features those without. */
+/* An adapter of a model with a head has names with the model's own "model." inside, one of features
+ * those without; task_type may be null, so the names tell. */
 static nib_status find_task(const embedding *e, nib_task *task, nib_error *err)
 {
-    nib_peft_config config = nib_peft_config_default();
-    nib_status status = nib_peft_config_read(e->ctx, e->o->adapter, &config, err);
+    static const char inside[] = "base_model.model.model.";
+    char *path = nib_adapter_file(e->ctx, e->o->adapter);
+    nib_tensors *t = NULL;
+    nib_status status = path ? nib_tensors_open(e->ctx, path, &t, err)
+                             : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", e->o->adapter);
 
-    if (!status && config.task_type && strcmp(config.task_type, "CAUSAL_LM") == 0)
-        *task = NIB_TASK_CAUSAL_LM;
-    nib_peft_config_free(e->ctx, &config);
+    for (size_t i = 0; !status && i < nib_tensors_count(t); i++)
+        if (strncmp(nib_tensors_at(t, i)->name, inside, strlen(inside)) == 0)
+            *task = NIB_TASK_CAUSAL_LM;
+    nib_tensors_close(t);
+    nib_free(e->ctx, path);
     return status;
 }
 

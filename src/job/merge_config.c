@@ -32,7 +32,7 @@ nib_status nib_merge_write_config(const nib_model *m, const nib_merge_plan *plan
     if (!config || !path ||
         (set && json_object_set_new(config, key, json_string(nib_dtype_name(plan->dtype)))) ||
         (plan->untied && !untie(config)) ||
-        (m->purpose.task != NIB_TASK_FEATURE_EXTRACTION &&
+        ((m->purpose.task != NIB_TASK_FEATURE_EXTRACTION || nib_merge_drops_head(m)) &&
          !nib_set_label_config(config, m, labels)))
         status = nib_fail(err, NIB_E_NOMEM, "config.json: out of memory");
     if (!status && packed->held.format)

@@ -60,12 +60,19 @@ static bool is_new(const nib_model *m, const nib_linear *l)
     return false;
 }
 
-/* Of a head for another task: what a classifier's files lack in transformers too. */
+bool nib_merge_drops_head(const nib_model *m)
+{
+    return nib_task_has_head(m->purpose.task) ||
+           (m->purpose.task == NIB_TASK_FEATURE_EXTRACTION &&
+            (m->stored.format || nib_tensors_gguf(m->tensors)));
+}
+
+/* Of a head for another task. */
 static bool is_foreign_head(const nib_model *m, const nib_tensor *t)
 {
     const char *const *heads = m->config->arch->other_heads;
 
-    if (!nib_task_has_head(m->purpose.task)) return false;
+    if (!nib_merge_drops_head(m)) return false;
     for (; heads && *heads; heads++)
         if (strncmp(t->name, *heads, strlen(*heads)) == 0) return true;
     return false;

@@ -63,7 +63,8 @@ static nib_status change_of(const nib_adapter *a, const nib_linear *l, nib_form 
     } else if (dense) {
         form.dtype = w->dtype;
         status = nib_form_encode(ctx, &form, w, &q, err);
-        if (status) status = nib_fail_in(err, status, "%s", l->name);
+        if (status == NIB_E_UNSUPPORTED) status = NIB_OK; /* a shape that the form leaves dense */
+        else if (status) status = nib_fail_in(err, status, "%s", l->name);
         else *change = encoded_change(w, q, rows, rows + w->in);
     }
     nib_weight_destroy(ctx, q);

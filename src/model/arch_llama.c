@@ -33,6 +33,9 @@ void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys
     if (keys->activation) m->activation = nib_read_activation(r, "hidden_act", keys->activation);
     m->qkv_bias = m->o_bias = nib_read_bool(r, "attention_bias", keys->bias);
     m->tied = nib_read_bool(r, "tie_word_embeddings", keys->tied);
+    if (!nib_read_bool(r, "is_causal", true))
+        nib_read_fail(r, NIB_E_UNSUPPORTED, "is_causal is false, known is true: each token attends "
+                      "to those before it");
     nib_read_must_be_off(r, "rope_interleaved", "halves of a head are rotated together");
     nib_read_must_be_off(r, "use_mrope", "positions in several dimensions are not known");
     m->head_dim = read_head_dim(r, m, keys);

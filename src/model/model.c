@@ -139,7 +139,8 @@ static nib_status read_purpose(nib_model *m, const nib_model_options *o, opening
     const nib_arch *arch = m->config->arch;
     nib_model_options wanted = *o;
 
-    if (how == OPEN_FEATURES && o->task != NIB_TASK_CAUSAL_LM)
+    if (how == OPEN_FEATURES && !(o->task == NIB_TASK_CAUSAL_LM &&
+                                  arch->tasks >> NIB_TASK_CAUSAL_LM & 1))
         wanted.task = arch->tasks >> NIB_TASK_FEATURE_EXTRACTION & 1
                           ? NIB_TASK_FEATURE_EXTRACTION : NIB_TASK_CAUSAL_LM;
     return nib_purpose_read(m->json, arch, &wanted, where, &m->purpose, err);
