@@ -53,7 +53,8 @@ typedef struct nib_merge_plan {
 nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_merge_plan *out,
                                nib_error *err);
 /* Are tensors of a head that this task has not left out?  So in transformers where the task has a
- * head of its own, and here where a head beside features is packed, which a dense model's is not. */
+ * head of its own, and here where a head beside features is packed, which a dense model's is
+ * not. */
 bool nib_merge_drops_head(const nib_model *m);
 void nib_merge_plan_free(nib_ctx *ctx, nib_merge_plan *plan); /* a zeroed one is fine */
 
