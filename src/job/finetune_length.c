@@ -44,7 +44,8 @@ static bool may_fit(job *j, size_t length)
                                 nib_min(j->eval.longest, length));
         if (evaluation != SIZE_MAX) evaluation += j->answers.bytes;
     }
-    return start <= there && fixed <= there && step <= there - fixed && evaluation <= there - fixed - step;
+    return start <= there && fixed <= there && step <= there - fixed &&
+           evaluation <= there - fixed - step;
 }
 
 static uint64_t count_longer(const nib_dataset *d, size_t length)

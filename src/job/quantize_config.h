@@ -46,7 +46,8 @@ nib_status nib_copy_templates(nib_ctx *ctx, const char *model, const char *dir, 
 
 /* NIB_E_INVALID when `out` is `model` (or an adapter that is read), lies in it or contains it. */
 nib_status nib_quantize_check_places(const char *model, const char *out, nib_error *err);
-/* The same of --data, if it is there: a file, a folder, or a data set in the hub's cache by name. */
+/* The same of --data, if it is there: a file, a folder, or a data set in the hub's cache by its
+ * name. */
 nib_status nib_check_data_place(const char *data, const char *out, nib_error *err);
 /* Are they one place, links followed?  What is not there yet counts by its name. */
 bool nib_quantize_is_same_place(const char *a, const char *b);

@@ -115,9 +115,8 @@ static nib_status add_files(nib_foreign *f, const nib_word *w, const nib_yaml_no
     if (!flow.failed) value = nib_recipe_copy(f->tried, flow.text, flow.used);
     nib_free(f->ctx, flow.text);
     why = nib_foreign_print(f, "%sthe shape of its records is found by their fields",
-                            strchr(file, '.') ? ""
-                                              : "a name on the hub must be pulled first (nibble pull "
-                                                "--dataset); ");
+                            strchr(file, '.') ? "" : "a name on the hub must be pulled first "
+                                                     "(nibble pull --dataset); ");
     return value && why ? nib_foreign_add(f, n, path, w->key, value, why, err) : no_memory(err);
 }
 

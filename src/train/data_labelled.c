@@ -89,7 +89,7 @@ static nib_status refuse_fields(const nib_data_reader *r, const json_t *record, 
             if (value && !json_is_null(value))
                 return nib_fail(err, NIB_E_UNSUPPORTED,
                                 "%s: field '%s' is %s: this model takes the text alone here; leave "
-                                "the field out to do so", where, *f, nib_shape_kind(value));
+                                "the field out", where, *f, nib_shape_kind(value));
         }
     return NIB_OK;
 }

@@ -230,7 +230,7 @@ static void test_entities(void)
     copy_to(dir, golden("seq", "tokenizer_config.json"), "tokenizer_config.json");
     predict_one(dir, "{\"text\": \"a\", \"entities\": null}", NULL);
     predict_one(dir, "{\"text\": \"a\", \"entity_spans\": [[0, 1]]}",
-                "field 'entity_spans': this model takes the text alone here");
+                "field 'entity_spans' is a list: this model takes the text alone here");
     snprintf(path, sizeof path, "%s/config.json", dir);
     config = json_load_file(path, 0, NULL);
     json_array_set_new(json_object_get(config, "architectures"), 0,
