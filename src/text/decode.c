@@ -22,7 +22,7 @@ typedef struct strings {
 static void put(strings *s, const char *p, size_t n)
 {
     s->good = s->good && nib_grow(s->ctx, &s->bytes, &s->byte_capacity, s->used + n + 1, 1);
-    if (!s->good) return;
+    if (!s->good || !n) return; /* p may be NULL */
     memcpy(s->bytes + s->used, p, n);
     s->used += n;
 }
