@@ -11,6 +11,20 @@ typedef struct step {
     size_t part, to; /* to: the choice */
 } step;
 
+nib_status nib_allot_asked(uint64_t target_size, double target_bpw, bool *asked, const char **name,
+                           nib_error *err)
+{
+    *name = target_size ? "target_size" : "target_bpw";
+    *asked = target_size || target_bpw != 0;
+    if (target_size && target_bpw != 0)
+        return nib_fail(err, NIB_E_INVALID, "target_size and target_bpw: one of them says how much "
+                        "room there is");
+    if (!(target_bpw >= 0 && isfinite(target_bpw)))
+        return nib_fail(err, NIB_E_INVALID, "target_bpw: expected bits a weight, more than 0, got "
+                        "%g", target_bpw);
+    return NIB_OK;
+}
+
 size_t nib_allot_choice_of(const nib_allot_part *p, nib_allot_which which)
 {
     size_t best = 0;
@@ -91,6 +105,12 @@ static void take_steps(nib_allot_part *parts, const step *steps, size_t count, b
     }
 }
 
+/* What a part's error becomes with another choice, less what it is. */
+static double change(const nib_allot_part *p, size_t to)
+{
+    return p->weight * (p->choices[to].error - p->choices[p->chosen].error);
+}
+
 /* The change of one part that lowers the error the most and fits; false: there is none. */
 static bool fill(nib_allot_part *parts, size_t count, uint64_t *left)
 {
@@ -100,22 +120,15 @@ static bool fill(nib_allot_part *parts, size_t count, uint64_t *left)
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < parts[i].count; k++) {
             const nib_allot_part *p = &parts[i];
-            double less = p->weight * (p->choices[p->chosen].error - p->choices[k].error);
             if (p->choices[k].bytes <= p->choices[p->chosen].bytes || more_bytes(p, k) > *left ||
-                less <= most)
+                change(p, k) >= most)
                 continue;
-            most = less, part = i, to = k;
+            most = change(p, k), part = i, to = k;
         }
     if (part == count) return false;
     *left -= more_bytes(&parts[part], to);
     parts[part].chosen = to;
     return true;
-}
-
-/* What a part's error becomes with another choice, less what it is. */
-static double change(const nib_allot_part *p, size_t to)
-{
-    return p->weight * (p->choices[to].error - p->choices[p->chosen].error);
 }
 
 /* Gives part i a smaller choice for the sake of another's larger one, where that pays and fits. */

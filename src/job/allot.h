@@ -25,6 +25,11 @@ typedef struct nib_allot_part {
     size_t chosen;   /* set */
 } nib_allot_part;
 
+/* Whether a target is asked for, as a size in bytes or as bits a weight, 0 where not; *name: of the
+ * one that is.  NIB_E_INVALID: both are, or it is no number above 0. */
+nib_status nib_allot_asked(uint64_t target_size, double target_bpw, bool *asked, const char **name,
+                           nib_error *err);
+
 /* The room must hold the smallest choice of every part: asserted.  NIB_E_NOMEM. */
 nib_status nib_allot(nib_ctx *ctx, nib_allot_part *parts, size_t count, uint64_t room,
                      nib_error *err);

@@ -16,16 +16,10 @@ enum { MOST_SETTINGS = 32, MOST_NAME = 600 };
 nib_status nib_bit_plan_asked(const nib_quantize_options *o, const nib_held *held,
                               const char *algorithm, bool *asked, nib_error *err)
 {
-    const char *name = o->target_size ? "target_size" : "target_bpw";
+    const char *name;
+    nib_status status = nib_allot_asked(o->target_size, o->target_bpw, asked, &name, err);
 
-    *asked = o->target_size || o->target_bpw != 0;
-    if (!*asked) return NIB_OK;
-    if (o->target_size && o->target_bpw != 0)
-        return nib_fail(err, NIB_E_INVALID, "target_size and target_bpw: one of them says how much "
-                        "room there is");
-    if (!(o->target_bpw >= 0 && isfinite(o->target_bpw)))
-        return nib_fail(err, NIB_E_INVALID, "target_bpw: expected bits a weight, more than 0, got "
-                        "%g", o->target_bpw);
+    if (status || !*asked) return status;
     if (nib_setting_value(o->settings, "bits"))
         return nib_fail(err, NIB_E_INVALID, "bits and %s: with a target each matrix gets bits of "
                         "its own; leave one of them out", name);
@@ -134,12 +128,19 @@ const nib_form *nib_bit_plan_form(const nib_bit_plan *p, size_t i, nib_allot_whi
 
 /* --- the target --- */
 
-double nib_bit_plan_bits(const nib_bit_plan *p, nib_allot_which which)
+static uint64_t weights_of(const nib_bit_plan *p)
 {
     uint64_t weights = 0;
 
     for (size_t i = 0; i < p->count; i++) weights += p->matrices[i].weights;
-    return 8 * (double)nib_allot_bytes(p->parts, p->count, which) / (double)nib_max(weights, 1);
+    return weights;
+}
+
+double nib_bit_plan_bits(const nib_bit_plan *p, nib_allot_which which)
+{
+    uint64_t bytes = nib_allot_bytes(p->parts, p->count, which);
+
+    return 8 * (double)bytes / (double)nib_max(weights_of(p), 1);
 }
 
 /* The room in the packed tensors' bytes.  Those of all files less those of the packed ones are the
@@ -148,7 +149,7 @@ nib_status nib_bit_plan_set_room(nib_bit_plan *p, uint64_t least, uint64_t most,
 {
     const nib_quantize_options *o = p->options;
     uint64_t narrow = nib_allot_bytes(p->parts, p->count, NIB_ALLOT_LEAST),
-             wide = nib_allot_bytes(p->parts, p->count, NIB_ALLOT_MOST), weights = 0;
+             wide = nib_allot_bytes(p->parts, p->count, NIB_ALLOT_MOST);
     double low = nib_bit_plan_bits(p, NIB_ALLOT_LEAST), high = nib_bit_plan_bits(p, NIB_ALLOT_MOST);
 
     if (o->target_size && (o->target_size < least || o->target_size > most))
@@ -161,12 +162,11 @@ nib_status nib_bit_plan_set_room(nib_bit_plan *p, uint64_t least, uint64_t most,
         return nib_fail(err, NIB_E_INVALID, "target_bpw: %g bits a weight are asked for, scales "
                         "counted; %s takes %.4f with all matrices at their narrowest and %.4f at "
                         "their widest (2 to 8 bits)", o->target_bpw, o->model, low, high);
-    for (size_t i = 0; i < p->count; i++) weights += p->matrices[i].weights;
     if (o->target_size) {
         uint64_t rest = most - wide;
         p->room = o->target_size > rest ? o->target_size - rest : 0;
     } else {
-        p->room = (uint64_t)(o->target_bpw * (double)weights / 8);
+        p->room = (uint64_t)(o->target_bpw * (double)weights_of(p) / 8);
     }
     p->room = nib_max(p->room, narrow); /* a header less long makes up for the difference */
     return NIB_OK;

@@ -11,6 +11,7 @@
 #include "adapter/adapter.h"
 #include "base/outfile.h"
 #include "generate/decoder.h"
+#include "job/finetune_job.h"
 #include "job/known_models.h"
 #include "job/lora_options.h"
 #include "job/memory.h"
@@ -85,9 +86,7 @@ static nib_status open_blank(examining *x, const nib_known_model *known, nib_mod
     nib_status status = write_file(x, "config.json", known->config, err);
 
     nib_finetune_defaults(&defaults);
-    defaults.lora.r = 16;
-    defaults.lora.lora_alpha = 32;
-    defaults.lora.target_modules.all_linear = true;
+    nib_finetune_settle_defaults(&defaults, NIB_TASK_CAUSAL_LM);
     if (!status)
         status = nib_model_open_blank(x->ctx, &o, nib_compute_type(x->ctx, NIB_COMPUTE_AUTO), m,
                                       err);

@@ -9,6 +9,7 @@
 
 #include "adapter/adapter.h"
 #include "base/outname.h"
+#include "job/allot.h"
 #include "job/export_adapter.h"
 #include "job/export_allot.h"
 #include "job/export_directory.h"
@@ -298,20 +299,13 @@ static nib_status prepare_modelfile(run *r, nib_error *err)
 static nib_status check_target(run *r, nib_error *err)
 {
     const nib_export_options *o = r->options;
-    const char *name = o->target_size ? "target_size" : "target_bpw";
+    const char *name;
+    nib_status status = nib_allot_asked(o->target_size, o->target_bpw, &r->targeted, &name, err);
 
-    r->targeted = o->target_size || o->target_bpw != 0;
-    if (!r->targeted) return NIB_OK;
-    if (o->target_size && o->target_bpw != 0)
-        return nib_fail(err, NIB_E_INVALID, "target_size and target_bpw: one of them says how much "
-                        "room there is");
-    if (!(o->target_bpw >= 0 && isfinite(o->target_bpw)))
-        return nib_fail(err, NIB_E_INVALID, "target_bpw: expected bits a weight, more than 0, got "
-                        "%g", o->target_bpw);
-    if (o->quantize)
+    if (!status && r->targeted && o->quantize)
         return nib_fail(err, NIB_E_INVALID, "quantize and %s: with a target each matrix gets a "
                         "type of its own; leave one of them out", name);
-    return NIB_OK;
+    return status;
 }
 
 static nib_status export(run *r, nib_error *err)

@@ -2,12 +2,10 @@
  * is finetune_plan.c, training and saving finetune_loop.c. */
 #include "nibble/finetune.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <math.h>
 #include <sys/stat.h>
 
-#include "base/hub.h"
 #include "job/finetune_job.h"
 #include "job/labelled.h"
 #include "job/lora_continue.h"
@@ -87,13 +85,13 @@ static bool is_directory(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* Nothing is written into a folder of records, which may be a snapshot of the hub's cache. */
+/* Nothing is written into a folder of records, which may be a snapshot of the hub's cache; a file
+ * may lie in OUT. */
 static nib_status check_data_place(const char *data, const char *out, nib_error *err)
 {
-    char snapshot[PATH_MAX];
+    bool file = nib_file_exists(data) && !is_directory(data);
 
-    if (nib_hub_find_dataset(data, snapshot, sizeof snapshot)) data = snapshot;
-    return is_directory(data) ? nib_quantize_check_places(data, out, err) : NIB_OK;
+    return file ? NIB_OK : nib_check_data_place(data, out, err);
 }
 
 /* OUT must not be, hold or lie in any directory that is read. */

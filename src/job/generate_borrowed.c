@@ -10,14 +10,11 @@ static nib_status open_all(nib_generator *g, const char *dir, nib_adapter *adapt
     g->dir = nib_strdup(g->ctx, dir);
     g->adapters = nib_new_array(g->ctx, 1, sizeof *g->adapters);
     g->names = nib_new_array(g->ctx, 1, sizeof *g->names);
+    g->adapter_count = g->names ? 1 : 0; /* names are the generator's, adapters are not */
     if (g->names) g->names[0] = nib_strdup(g->ctx, "default");
-    if (!g->dir || !g->adapters || !g->names || !g->names[0]) {
-        if (g->names && !g->adapters) nib_free(g->ctx, g->names[0]);
-        g->adapter_count = g->names && g->adapters ? 1 : 0;
+    if (!g->dir || !g->adapters || !g->names || !g->names[0])
         return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
-    }
     g->adapters[0] = adapter;
-    g->adapter_count = 1;
     g->prompts = (nib_prompts){ .ctx = g->ctx, .dir = g->dir, .tokenizer = g->tokenizer };
     status = nib_generation_read(g->ctx, dir, nib_tokenizer_special(g->tokenizer), &g->defaults,
                                  err);

@@ -208,10 +208,7 @@ nib_status nib_layer_store_errors(nib_layer_store *s, size_t layer, json_t **out
 
     *out = NULL;
     if (!path) return no_memory(s->dir.path, err);
-    if (nib_file_exists(path)) {
-        status = nib_json_read(s->ctx, path, NIB_JSON_ANY_VALUE, out, err);
-        s->measured = true;
-    }
+    if (nib_file_exists(path)) status = nib_json_read(s->ctx, path, NIB_JSON_ANY_VALUE, out, err);
     nib_free(s->ctx, path);
     return status;
 }

@@ -22,8 +22,7 @@ bool nib_mlx_floats_rule(const nib_form *form, nib_mlx_rule *r)
         if (is.scheme != form->scheme ||
             memcmp(is.settings, form->settings, sizeof is.settings) != 0)
             continue;
-        *r = (nib_mlx_rule){ .mode = mode, .bits = mode == NIB_MLX_MXFP8 ? 8 : 4,
-                             .group = mode == NIB_MLX_NVFP4 ? 16 : MX_GROUP };
+        *r = nib_mlx_mode_rule(mode);
         return true;
     }
     return false;

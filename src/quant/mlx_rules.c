@@ -20,6 +20,12 @@ static const struct { unsigned bits, group; } defaults[] = {
     [NIB_MLX_MXFP8] = { 8, 32 },
 };
 
+nib_mlx_rule nib_mlx_mode_rule(nib_mlx_mode mode)
+{
+    return (nib_mlx_rule){ .mode = mode, .bits = defaults[mode].bits,
+                           .group = defaults[mode].group };
+}
+
 enum { ABSENT = 1 << 30 };
 
 static nib_status check(nib_mlx_rule *r, const char *where, nib_error *err)

@@ -25,6 +25,9 @@ typedef struct nib_mlx_rule {
     unsigned bits, group;
 } nib_mlx_rule;
 
+/* What `mode` has where config.json has nothing, for all modules. */
+nib_mlx_rule nib_mlx_mode_rule(nib_mlx_mode mode);
+
 typedef struct nib_mlx_rules {
     nib_mlx_rule all;
     size_t count;
