@@ -217,6 +217,7 @@ static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors
         if (!t) return missing(dir, p->name, err);
         if (nib_halves_apply(a, i)) status = nib_halves_read(a, i, t, err);
         else if (a->doubled && nib_param_is_low_rank(p)) status = nib_halves_read_first(p, t, err);
+        else if (p->across) status = nib_peft_tensor_across(t, p->rows, p->cols, p->value, err);
         else status = nib_peft_tensor_values(t, p->rows, p->cols, p->value, err);
         if (status) return status;
     }
@@ -447,6 +448,37 @@ static void list_notes(const nib_adapter *a, const char *form, const char *chang
     notes[n] = NULL;
 }
 
+static nib_tensor_plan plan_of(const nib_param *p)
+{
+    nib_tensor_plan plan = { .name = p->name, .dtype = NIB_F32, .rank = 2,
+                             .shape = { p->across ? p->cols : p->rows,
+                                        p->across ? p->rows : p->cols } };
+
+    if (nib_param_is_vector(p)) {
+        plan.rank = 1;
+        plan.shape[0] = p->cols;
+        plan.shape[1] = 0;
+    }
+    return plan;
+}
+
+static nib_status put_values(nib_ctx *ctx, const nib_param *p, nib_tensor_writer *w, nib_error *err)
+{
+    float *row;
+    nib_status status = NIB_OK;
+
+    if (!p->across)
+        return nib_tensor_writer_put(w, p->value, nib_param_count(p) * sizeof *row, err);
+    row = nib_new_array(ctx, p->rows, sizeof *row);
+    if (!row) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", p->name);
+    for (size_t k = 0; k < p->cols && !status; k++) {
+        for (size_t r = 0; r < p->rows; r++) row[r] = p->value[r * p->cols + k];
+        status = nib_tensor_writer_put(w, row, p->rows * sizeof *row, err);
+    }
+    nib_free(ctx, row);
+    return status;
+}
+
 static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error *err)
 {
     nib_tensor_plan *plans = nib_new_array(a->ctx, a->params.count, sizeof *plans);
@@ -461,18 +493,13 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     for (size_t i = 0; i < a->params.count; i++) {
         const nib_param *p = a->params.items[i];
         const nib_stack *stack = nib_stacks_at(a, i);
-        bool vector = nib_param_is_vector(p);
 
         if (stack && stack->first == i) {
             nib_stack_plan(a, stack, plans + count);
             count += 2;
         }
         if (nib_halves_apply(a, i)) nib_halves_plan(a, i, &plans[count++]);
-        else if (!stack && !p->apart)
-            plans[count++] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32,
-                                                .rank = vector ? 1 : 2,
-                                                .shape = { vector ? p->cols : p->rows,
-                                                           vector ? 0 : p->cols } };
+        else if (!stack && !p->apart) plans[count++] = plan_of(p);
     }
     nib_base_form(a->model, form);
     memcpy(change, a->base_change, sizeof change);
@@ -486,9 +513,7 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
         if (stack && stack->first == i) status = nib_stack_write(a, stack, w, err);
         if (nib_halves_apply(a, i)) status = nib_halves_write(a, i, w, err);
         else if (!stack && !a->params.items[i]->apart)
-            status = nib_tensor_writer_put(w, a->params.items[i]->value,
-                                           nib_param_count(a->params.items[i]) * sizeof(float),
-                                           err);
+            status = put_values(a->ctx, a->params.items[i], w, err);
     }
     if (status) nib_tensor_writer_discard(w);
     else status = nib_tensor_writer_commit(w, err);

@@ -93,6 +93,7 @@ nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suf
 
     l->full = add_param(a, NIB_PARAM_LINEAR, l->name, suffix, l->weight->out, l->weight->in);
     if (!l->full) return no_memory(l->name, err);
+    l->full->across = l->transposed;
     status = copy_weight(a, l->weight, l->full, &copy, err);
     if (status) return status;
     l->frozen = l->weight;

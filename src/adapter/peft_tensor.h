@@ -8,5 +8,8 @@
  * NIB_E_FORMAT: of another, or a value that is not finite; NIB_E_MISMATCH: of another shape. */
 nib_status nib_peft_tensor_values(const nib_tensor *t, size_t rows, size_t cols, float *to,
                                   nib_error *err);
+/* The same of a tensor [cols, rows]: `to` becomes its transpose. */
+nib_status nib_peft_tensor_across(const nib_tensor *t, size_t rows, size_t cols, float *to,
+                                  nib_error *err);
 
 #endif

@@ -27,6 +27,7 @@ typedef struct nib_param {
     nib_param_kind kind;
     bool wants_grad;     /* a training step adds to grad */
     bool apart;          /* of a module beside the model: an adapter's file does not hold it */
+    bool across;         /* files hold it as [cols, rows] (GPT-2's Conv1D) */
 } nib_param;
 
 static inline size_t nib_param_count(const nib_param *p) { return p->rows * p->cols; }

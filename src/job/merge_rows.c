@@ -69,20 +69,6 @@ void nib_merge_add_row(const nib_branch *l, bool columns, size_t row, float *del
         to[i] *= nib_branch_gains(l)[columns ? i : row];
 }
 
-/* Rows row0 .. of the file that are columns of the weight: a few at a time, for schemes decode
- * groups of columns. */
-static void decode_columns(const nib_weight *w, size_t row0, size_t count, float *to)
-{
-    float piece[64 * TILE_ROWS];
-
-    for (size_t o = 0; o < w->out; o += 64) {
-        size_t outs = nib_min(64, w->out - o);
-        w->scheme->decode_tile(w, o, o + outs, row0, row0 + count, piece, count);
-        for (size_t r = 0; r < count; r++)
-            for (size_t i = 0; i < outs; i++) to[r * w->out + o + i] = piece[i * count + r];
-    }
-}
-
 static void merge_rows(void *arg, size_t tile, unsigned worker)
 {
     const work *k = arg;
@@ -91,7 +77,7 @@ static void merge_rows(void *arg, size_t tile, unsigned worker)
     size_t row0 = k->row0 + first, count = nib_min(TILE_ROWS, k->count - first);
     float *to = k->r->wide + first * width, *delta = k->r->delta + worker * k->r->widest;
 
-    if (item->transposed) decode_columns(item->weight, row0, count, to);
+    if (item->transposed) nib_weight_decode_columns(item->weight, row0, row0 + count, to);
     else nib_weight_decode(item->weight, row0, row0 + count, to);
     /* a row of an embedding is a column of its factors, as here */
     for (size_t i = 0; item->branch && i < count; i++)

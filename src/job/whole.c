@@ -20,10 +20,10 @@ static nib_status check_linear(const nib_model *m, const nib_linear *l, nib_erro
                         "%s: %s is quantized, and only dense weights are trained themselves: take "
                         "an adapter",
                         m->dir, l->name);
-    if (l->transposed || l->stack || l->parameter)
+    if (l->stack || l->parameter)
         return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "%s: %s lies in its file as a piece or across, and is not trained whole: "
-                        "take an adapter",
+                        "%s: %s lies in its file as a piece, and is not trained whole: take an "
+                        "adapter",
                         m->dir, l->name);
     return NIB_OK;
 }
@@ -186,7 +186,9 @@ static void plan_all(writing *w, const nib_model *m)
     }
     for (size_t i = 0; i < m->linear_count; i++) {
         const nib_linear *l = m->linears[i];
-        if (!is_tied(m, l)) plan(w, m, l->name, ".weight", l->weight->out, l->weight->in);
+        if (!is_tied(m, l))
+            plan(w, m, l->name, ".weight", l->transposed ? l->weight->in : l->weight->out,
+                 l->transposed ? l->weight->out : l->weight->in);
         if (l->bias && l->bias_name) plan(w, m, l->bias_name, "", 0, l->weight->out);
         else if (l->bias) plan(w, m, l->name, ".bias", 0, l->weight->out);
     }
@@ -200,18 +202,22 @@ static void plan_all(writing *w, const nib_model *m)
     }
 }
 
-static nib_status put_weight(nib_tensor_writer *out, const nib_weight *weight, nib_error *err)
+/* across: as [in, out]. */
+static nib_status put_weight(nib_tensor_writer *out, const nib_weight *weight, bool across,
+                             nib_error *err)
 {
     float rows[16384];
-    size_t at_once = nib_max(NIB_COUNT(rows) / weight->in, 1);
+    size_t count = across ? weight->in : weight->out, width = across ? weight->out : weight->in;
+    size_t at_once = nib_max(NIB_COUNT(rows) / width, 1);
     nib_status status = NIB_OK;
 
-    if (weight->in > NIB_COUNT(rows))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "a row of %zu values is too long", weight->in);
-    for (size_t r = 0; r < weight->out && !status; r += at_once) {
-        size_t end = nib_min(r + at_once, weight->out);
-        nib_weight_decode(weight, r, end, rows);
-        status = nib_tensor_writer_put(out, rows, (end - r) * weight->in * sizeof *rows, err);
+    if (width > NIB_COUNT(rows))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "a row of %zu values is too long", width);
+    for (size_t r = 0; r < count && !status; r += at_once) {
+        size_t end = nib_min(r + at_once, count);
+        if (across) nib_weight_decode_columns(weight, r, end, rows);
+        else nib_weight_decode(weight, r, end, rows);
+        status = nib_tensor_writer_put(out, rows, (end - r) * width * sizeof *rows, err);
     }
     return status;
 }
@@ -240,10 +246,10 @@ static nib_status put_all(nib_tensor_writer *out, const writing *w, const nib_mo
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < m->embedding_count && !status; i++)
-        status = put_weight(out, m->embeddings[i]->weight, err);
+        status = put_weight(out, m->embeddings[i]->weight, false, err);
     for (size_t i = 0; i < m->linear_count && !status; i++) {
         const nib_linear *l = m->linears[i];
-        if (!is_tied(m, l)) status = put_weight(out, l->weight, err);
+        if (!is_tied(m, l)) status = put_weight(out, l->weight, l->transposed, err);
         if (!status) status = put_vector(out, l->bias, l->weight->out, err);
     }
     for (size_t i = 0; i < m->norm_count && !status; i++) {

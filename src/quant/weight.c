@@ -8,6 +8,21 @@ void nib_weight_destroy(nib_ctx *ctx, nib_weight *w)
     if (w) w->scheme->destroy(ctx, w);
 }
 
+/* A piece at a time: schemes decode groups of columns. */
+void nib_weight_decode_columns(const nib_weight *w, size_t k0, size_t k1, float *to)
+{
+    float piece[64 * 8];
+
+    for (size_t k = k0; k < k1; k += 8)
+        for (size_t r = 0; r < w->out; r += 64) {
+            size_t rows = nib_min(64, w->out - r), columns = nib_min(8, k1 - k);
+            w->scheme->decode_tile(w, r, r + rows, k, k + columns, piece, columns);
+            for (size_t j = 0; j < columns; j++)
+                for (size_t i = 0; i < rows; i++)
+                    to[(k - k0 + j) * w->out + r + i] = piece[i * columns + j];
+        }
+}
+
 bool nib_weight_finite(const nib_weight *w) { return !w->scheme->finite || w->scheme->finite(w); }
 
 bool nib_weight_block_row(const nib_weight *w, const char *type, size_t row, uint8_t *to)

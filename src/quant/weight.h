@@ -145,6 +145,9 @@ static inline void nib_weight_decode(const nib_weight *w, size_t r0, size_t r1, 
     w->scheme->decode_tile(w, r0, r1, 0, w->in, dst, w->in);
 }
 
+/* Columns k0..k1 as rows, to [k1 - k0, out]: those of a file that holds the weight across. */
+void nib_weight_decode_columns(const nib_weight *w, size_t k0, size_t k1, float *to);
+
 /* Rounds decoded values to the compute type where they are multiplied as floats; through: room for
  * n. */
 static inline void nib_weight_round(const nib_kernels *k, nib_dtype type, size_t n, float *x,

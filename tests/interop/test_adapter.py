@@ -12,6 +12,7 @@ from reference_training import load_model as base
 
 TIED = os.path.join(GOLDEN, "models", "llama-gqa-tied")
 BIASED = os.path.join(GOLDEN, "models", "llama-bias")  # untied head, biases everywhere
+GPT2 = os.path.join(GOLDEN, "models", "gpt2")
 
 # What PEFT writes: name -> (model, LoraConfig's arguments).
 FROM_PEFT = {
@@ -26,6 +27,7 @@ FROM_PEFT = {
     "embeddings": (BIASED, dict(r=4, target_modules=["embed_tokens", "q_proj"])),
     "modules_to_save: head and norm": (BIASED, dict(target_modules=["o_proj"], modules_to_save=["lm_head", "norm"])),
     "modules_to_save: embeddings": (BIASED, dict(target_modules=["o_proj"], modules_to_save=["embed_tokens"])),
+    "modules_to_save: Conv1D": (GPT2, dict(target_modules=["c_fc"], modules_to_save=["c_attn", "c_proj"])),
     "bias all": (BIASED, dict(target_modules=["v_proj"], bias="all")),
     "bias lora_only": (BIASED, dict(target_modules=["up_proj"], bias="lora_only")),
     "trained rows, tied": (TIED, dict(target_modules=["q_proj"], trainable_token_indices=[9, 3, 100])),
@@ -40,6 +42,7 @@ TO_PEFT = {
     "a regular expression": (PICO, ["--target-modules", r"regex:.*layers\.[0-3]\.(mlp\.up|self_attn\.v)_proj"], False),
     "embeddings, head, norm, biases": (BIASED, ["--target-modules", "embed_tokens,q_proj,down_proj",
                                                 "--modules-to-save", "lm_head,norm", "--bias", "all"], False),
+    "modules_to_save: Conv1D": (GPT2, ["--target-modules", "c_fc", "--modules-to-save", "c_attn,c_proj"], False),
     "NF4 base": (PICO, ["--target-modules", "all-linear"], True),
     "trained rows, tied, NF4 base": (TIED, ["--target-modules", "q_proj", "--trainable-token-indices", "9,3,100"], True),
     "DoRA, NF4 base": (PICO, ["--use-dora", "--lora-dropout", 0.1, "--target-modules", "all-linear"], True),

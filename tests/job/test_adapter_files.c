@@ -90,6 +90,7 @@ static void check_logits(nib_ctx *ctx, const char *dir, const char *adapter, con
 static const struct { const char *base, *name; } forms[] = {
     { "base", "default-keys" }, { "base", "saved-twice" }, { "base", "mica" },
     { "tied", "tied-targets" }, { "tied", "tied-head" },   { "tied", "tied-saved" },
+    { "conv", "conv-saved" },
 };
 
 static void test_forms(void)
@@ -108,6 +109,37 @@ static void test_forms(void)
         REQUIRE_OK(nib_merge(ctx, &o, &err), err);
         check_logits(ctx, out.s, NULL, forms[i].name);
     }
+}
+
+/* Read and written, a Conv1D that is saved whole lies in the file as it did: [in, out], the square
+ * one too. */
+static void test_saved_again(void)
+{
+    nib_ctx *ctx = test_ctx();
+    nib_model *m = NULL;
+    nib_adapter *a = NULL;
+    nib_tensors *was = NULL, *is = NULL;
+    nib_error err;
+
+    REQUIRE_OK(open_model(ctx, golden("conv").s, &m, &err), err);
+    REQUIRE_OK(nib_adapter_open(m, golden("conv-saved").s, 0, true, &a, &err), err);
+    REQUIRE_OK(nib_adapter_save(a, test_tmpdir(), NULL, &err), err);
+    REQUIRE_OK(nib_tensors_open(ctx, golden("conv-saved/adapter_model.safetensors").s, &was, &err),
+               err);
+    REQUIRE_OK(nib_tensors_open(ctx, joined(test_tmpdir(), "adapter_model.safetensors").s, &is,
+                                &err), err);
+    CHECK(nib_tensors_count(was) == nib_tensors_count(is), "%zu tensors, expected %zu",
+          nib_tensors_count(is), nib_tensors_count(was));
+    for (size_t i = 0; i < nib_tensors_count(was); i++) {
+        const nib_tensor *t = nib_tensors_at(was, i), *u = nib_tensors_find(is, t->name);
+        CHECK(u && u->rank == t->rank && memcmp(u->shape, t->shape, sizeof t->shape) == 0 &&
+                  memcmp(u->data, t->data, t->elements * sizeof(float)) == 0,
+              "%s is another", t->name);
+    }
+    nib_tensors_close(was);
+    nib_tensors_close(is);
+    nib_adapter_close(a);
+    nib_model_close(m);
 }
 
 /* Weights and an adapter in PyTorch's files, whole and in shards; quantized from one, they are the
@@ -195,6 +227,7 @@ static void test_refusals(void)
 int main(void)
 {
     static const test_case cases[] = { { "forms", test_forms },
+                                       { "saved again", test_saved_again },
                                        { "pytorch", test_pytorch },
                                        { "refusals", test_refusals } };
     return test_main("adapter_files", cases, NIB_COUNT(cases));

@@ -92,7 +92,9 @@ static void compare_gradient(const nib_param *p, const json_t *want, double rows
     double got[3] = { 0 }, norm = json_number_value(json_array_get(want, 0));
 
     for (size_t k = 0; k < nib_param_count(p); k++) {
-        double g = (double)p->grad[k] / rows, i = (double)k;
+        /* the script counts as the file's tensor lies */
+        size_t at = p->across ? k % p->cols * p->rows + k / p->cols : k;
+        double g = (double)p->grad[k] / rows, i = (double)at;
         got[0] += g * g;
         got[1] += g * cos(0.37 * i);
         got[2] += g * sin(1 + 0.011 * i * i);
@@ -195,7 +197,8 @@ static void test_gradients(void)
  * run writes. */
 static void test_checkpoint(void)
 {
-    static const char *const names[] = { "encoders/bert-mlm", "models/llama-gqa-tied" };
+    static const char *const names[] = { "encoders/bert-mlm", "models/llama-gqa-tied",
+                                         "models/gpt2" };
 
     for (size_t i = 0; i < NIB_COUNT(names); i++) {
         nib_peft_config config = nib_peft_config_default();

@@ -34,6 +34,18 @@ def make_base(name, tied):
     os.remove(f"{TOP}/{name}/generation_config.json")
 
 
+def make_conv(name):
+    """GPT-2, whose files hold [in, out]; c_attn and c_fc are square in neither, c_proj of attention is."""
+    torch.manual_seed(8)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(
+        model_type="gpt2", vocab_size=32, n_embd=8, n_inner=12, n_layer=1, n_head=2, n_positions=16))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(0, 0.3)
+    model.save_pretrained(f"{TOP}/{name}")
+    os.remove(f"{TOP}/{name}/generation_config.json")
+
+
 def fill(model):
     """Values that no initialisation gives, so that each tensor of the file is felt."""
     torch.manual_seed(7)
@@ -94,7 +106,8 @@ def main():
     shutil.rmtree(TOP, ignore_errors=True)
     make_base("base", False)
     make_base("tied", True)
-    for base in ("base", "tied"):
+    make_conv("conv")
+    for base in ("base", "tied", "conv"):
         model = AutoModelForCausalLM.from_pretrained(f"{TOP}/{base}", dtype=torch.float32).eval()
         with torch.no_grad():
             EXPECTED[f"{base}.logits"] = model(IDS).logits[0].contiguous()
@@ -123,6 +136,8 @@ def main():
     expect("tied", "tied-saved")
     write("base", "mica", target_modules=["q_proj"], init_lora_weights="mica")
     expect("base", "mica")
+    write("conv", "conv-saved", target_modules=["c_fc"], modules_to_save=["c_attn", "c_proj"])
+    expect("conv", "conv-saved")
     for name, kw in (("dora", dict(use_dora=True)), ("tokens", dict(trainable_token_indices=[1, 4])),
                      ("pissa", dict(init_lora_weights="pissa"))):
         write("base", name, target_modules=["q_proj"], **kw)

@@ -19,7 +19,7 @@ TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 LENGTH = 13
 MASKED = ["bert-mlm", "roberta-mlm", "electra-mlm", "distilbert-mlm", "modernbert-mlm", "prelayernorm-mlm", "albert-mlm", "longformer-mlm",
           "esm-mlm", "deberta-mlm"]
-WORDS = ["llama-gqa-tied", "gemma", "bloom", "opt"]
+WORDS = ["llama-gqa-tied", "gemma", "bloom", "opt", "gpt2"]
 
 
 def text(vocabulary, masked):
