@@ -157,7 +157,13 @@ static bool parse(const char *text, nib_form *f)
     return true;
 }
 
-/* Scales are counted as float32. */
+/* Blocks of 32 of a row are OCP's MXFP8, whose scales are powers of two in a byte each; others are
+ * counted as float32. */
+static nib_dtype scale_type_of(const nib_float8_options *o)
+{
+    return o->rows == 1 && o->columns == 32 ? NIB_F8_E8M0 : NIB_F32;
+}
+
 static bool bytes_of(const nib_form *f, size_t out, size_t in, uint64_t *bytes)
 {
     nib_float8_options o = nib_float8_form_options(f);
@@ -165,15 +171,15 @@ static bool bytes_of(const nib_form *f, size_t out, size_t in, uint64_t *bytes)
     uint64_t across = o.columns ? nib_ceil_div(in, o.columns) : 1, scales;
 
     return nib_mul_u64(out, in, bytes) && nib_mul_u64(down, across, &scales) &&
-           *bytes <= SIZE_MAX / 8 && scales <= SIZE_MAX / 32 && (*bytes += 4 * scales, true);
+           *bytes <= SIZE_MAX / 8 && scales <= SIZE_MAX / 32 &&
+           (*bytes += nib_dtype_bytes(scale_type_of(&o)) * scales, true);
 }
 
 static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, size_t in,
                                 nib_weight **w, nib_error *err)
 {
     nib_float8 made = { .base = { .out = out, .in = in, .source = "" },
-                        .options = nib_float8_form_options(f), .scale_type = NIB_F32,
-                        .round = NIB_F32 };
+                        .options = nib_float8_form_options(f), .round = NIB_F32 };
     float scale = made.options.divide ? 1e4f : 1e-4f;
     uint8_t *codes;
     uint64_t bytes;
@@ -184,7 +190,11 @@ static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, siz
     if (!codes) return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory", out, in);
     nib_random_bytes(out * in, codes);
     for (size_t i = 0; i < out * in; i++) codes[i] &= 0xf7; /* no NaN */
-    for (size_t i = out * in; i < bytes; i += sizeof scale) memcpy(codes + i, &scale, sizeof scale);
+    made.scale_type = scale_type_of(&made.options);
+    if (made.scale_type == NIB_F8_E8M0) memset(codes + out * in, 127 - 13, bytes - out * in);
+    else
+        for (size_t i = out * in; i < bytes; i += sizeof scale)
+            memcpy(codes + i, &scale, sizeof scale);
     made.codes = made.owned = codes;
     made.scales = codes + out * in;
     made.base.bytes = made.base.owned_bytes = (size_t)bytes;

@@ -189,6 +189,23 @@ static void float_parts(const nib_tensors *file, const char *mode, test_parts *p
              mode);
 }
 
+/* What a dry run counts is what the file has. */
+static void check_planned(nib_ctx *ctx, const nib_weight *w, const nib_form *form,
+                          const char *mode)
+{
+    nib_weight *blank = NULL, *filled = NULL;
+    nib_error err;
+
+    REQUIRE_OK(nib_weight_blank(ctx, form, w->out, w->in, &blank, &err), err);
+    CHECK(blank->bytes == w->bytes, "%s: %zu bytes are planned, the file has %zu", mode,
+          blank->bytes, w->bytes);
+    REQUIRE_OK(nib_weight_fill(ctx, blank, &filled, &err), err);
+    CHECK(filled->bytes == w->bytes && nib_weight_finite(filled), "%s: %zu bytes, expected %zu",
+          mode, filled->bytes, w->bytes);
+    nib_weight_destroy(ctx, filled);
+    nib_weight_destroy(ctx, blank);
+}
+
 static void test_floats(void)
 {
     nib_ctx *ctx = test_ctx();
@@ -218,6 +235,7 @@ static void test_floats(void)
         form = nib_weight_form(w);
         nib_form_text(&form, text);
         CHECK(strcmp(text, modes[i].form) == 0, "'%s', expected '%s'", text, modes[i].form);
+        check_planned(ctx, w, &form, modes[i].mode);
         test_check_tiles(w, all);
         test_check_products(ctx, w, all, NIB_F32, 5);
         test_check_dots(ctx, w, all);
