@@ -135,8 +135,11 @@ typedef struct nib_op {
                                 does forward's work too, which a training plan leaves out */
     /* Bytes of scratch for a batch of at most `rows` on the node's axis (0 when NULL). */
     size_t (*scratch)(const nib_graph *g, const nib_node *node, const size_t rows[NIB_MAX_AXES]);
-    bool of_longest;         /* scratch is for one sequence at a time: its rows are those of the
-                                longest that a run takes, which the plan does not know (run.h) */
+    /* More of it, for what each thread needs for the sequence it computes: its rows are those of
+     * the longest that a run takes, which the plan does not know (nib_run_longest(); 0 when NULL).
+     */
+    size_t (*longest_scratch)(const nib_graph *g, const nib_node *node,
+                              const size_t rows[NIB_MAX_AXES]);
     /* Bytes of state for generation with room for `capacity` tokens. */
     size_t (*state)(const nib_graph *g, const nib_node *node, size_t capacity);
     /* Copies the node's piece of a state for the tokens that `from` holds; NULL: all of it. */

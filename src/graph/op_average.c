@@ -135,7 +135,7 @@ static void average(nib_run *run, const nib_node *n, const void *from, void *to,
                        .width = width, .blocks = nib_ceil_div(width, (size_t)CHANNELS),
                        .directions = n->average.both ? 2 : 1,
                        .weights = (float *)run->scratch.base,
-                       .each_count = each_count(run->plan->rows[NIB_TOKENS]) };
+                       .each_count = each_count(nib_run_longest(run)) };
 
     w.decays = w.weights + count;
     w.cut = w.decays + count;
@@ -156,10 +156,17 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
 {
-    return (3 * coefficients(n, g->values[n->output].width) +
-            nib_threads(g->ctx) * each_count(rows[NIB_TOKENS])) * sizeof(float);
+    (void)rows;
+    return 3 * coefficients(n, g->values[n->output].width) * sizeof(float);
+}
+
+static size_t longest_scratch(const nib_graph *g, const nib_node *n,
+                              const size_t rows[NIB_MAX_AXES])
+{
+    (void)n;
+    return nib_threads(g->ctx) * each_count(rows[NIB_TOKENS]) * sizeof(float);
 }
 
 const nib_op nib_op_average = { .id = NIB_OP_AVERAGE, .name = "moving average",
-                                .scratch = scratch };
+                                .scratch = scratch, .longest_scratch = longest_scratch };
 const nib_op_functions nib_cpu_average = { forward, backward };

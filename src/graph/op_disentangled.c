@@ -417,7 +417,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     nib_parallel_for(run->ctx, w.heads, backward_tile, &w);
 }
 
-static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
+static size_t longest_scratch(const nib_graph *g, const nib_node *n,
+                              const size_t rows[NIB_MAX_AXES])
 {
     int table = n->attention.key_rows ? n->attention.key_rows : n->attention.query_rows;
     size_t longest = rows[NIB_TOKENS], spanned = rows[g->values[n->inputs[table]].axis];
@@ -428,5 +429,5 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
 }
 
 const nib_op nib_op_disentangled = { .id = NIB_OP_DISENTANGLED, .name = "disentangled attention",
-                                     .keeps_inputs = 31, .scratch = scratch, .of_longest = true };
+                                     .keeps_inputs = 31, .longest_scratch = longest_scratch };
 const nib_op_functions nib_cpu_disentangled = { forward, backward };

@@ -44,8 +44,8 @@ typedef struct scan_work {
     size_t each_count;
 } scan_work;
 
-/* Floats of scratch: what all threads read, what backward adds, and what each thread has. */
-typedef struct scan_sizes { size_t unit, gate, d_unit, each; } scan_sizes;
+/* Floats of scratch: what all threads read, and what backward adds. */
+typedef struct scan_sizes { size_t unit, gate, d_unit; } scan_sizes;
 
 static size_t parts_of(const nib_scan_desc *d)
 {
@@ -60,16 +60,22 @@ static size_t heads_of_part(const nib_scan_desc *d, size_t part)
     return group / parts + (part < group % parts);
 }
 
+/* What a thread has is for one sequence: kernels go back over all of its tokens. */
+static size_t each_count(const nib_scan_desc *d, size_t longest, bool back)
+{
+    if (!back) return nib_round_up(d->rows * NIB_SCAN_COLUMNS, 16);
+    return nib_round_up(d->delta ? nib_scan_scratch(d->rows, longest)
+                                 : nib_space_scratch(d->rows, d->columns, longest,
+                                                     heads_of_part(d, 0)), 16);
+}
+
 static scan_sizes sizes_of(const nib_scan_desc *d, size_t tokens, bool back)
 {
-    size_t block = nib_round_up(d->rows * NIB_SCAN_COLUMNS, 16), unit = tokens * d->rows;
-    size_t kernel = d->delta ? nib_scan_scratch(d->rows, tokens)
-                             : nib_space_scratch(d->rows, d->columns, tokens, heads_of_part(d, 0));
+    size_t unit = tokens * d->rows;
 
     return (scan_sizes){ nib_round_up(unit * d->key_heads, 16),
                          nib_round_up(tokens * d->heads, 16),
-                         back ? nib_round_up(unit * d->key_heads * parts_of(d), 16) : 0,
-                         back ? nib_round_up(kernel, 16) : block };
+                         back ? nib_round_up(unit * d->key_heads * parts_of(d), 16) : 0 };
 }
 
 static scan_work work_of(nib_run *run, const nib_node *n, const nib_io *io, bool back)
@@ -100,7 +106,7 @@ static scan_work work_of(nib_run *run, const nib_node *n, const nib_io *io, bool
     w.parts = parts_of(d);
     w.d_unit_of = run->plan->rows[NIB_TOKENS] * d->rows;
     w.each = at;
-    w.each_count = s.each;
+    w.each_count = each_count(d, nib_run_longest(run), back);
     return w;
 }
 
@@ -342,9 +348,15 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
 {
     bool back = g->values[n->output].needs_grad;
     scan_sizes s = sizes_of(&n->scan, rows[NIB_TOKENS], back);
-    size_t shared = 2 * s.unit + 2 * s.gate + (back ? 2 * s.d_unit + 2 * s.gate : 0);
 
-    return (shared + s.each * nib_threads(g->ctx)) * sizeof(float);
+    return (2 * s.unit + 2 * s.gate + (back ? 2 * s.d_unit + 2 * s.gate : 0)) * sizeof(float);
+}
+
+static size_t longest_scratch(const nib_graph *g, const nib_node *n,
+                              const size_t rows[NIB_MAX_AXES])
+{
+    return each_count(&n->scan, rows[NIB_TOKENS], g->values[n->output].needs_grad) *
+           nib_threads(g->ctx) * sizeof(float);
 }
 
 static size_t state_bytes(const nib_graph *g, const nib_node *n, size_t capacity)
@@ -357,5 +369,6 @@ static size_t state_bytes(const nib_graph *g, const nib_node *n, size_t capacity
 }
 
 const nib_op nib_op_scan = { .id = NIB_OP_SCAN, .name = "recurrence", .keeps_inputs = 31,
-                             .scratch = scratch, .state = state_bytes, .folds = true };
+                             .scratch = scratch, .longest_scratch = longest_scratch,
+                             .state = state_bytes, .folds = true };
 const nib_op_functions nib_cpu_scan = { forward, backward };

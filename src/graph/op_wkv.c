@@ -30,7 +30,7 @@ static wkv_work work_of(nib_run *run, const nib_node *n, const nib_io *io, bool 
     return (wkv_work){ .run = run, .n = n, .io = io, .width = width,
                        .blocks = nib_ceil_div(width, NIB_WKV_CHANNELS),
                        .each = (float *)run->scratch.base,
-                       .each_count = each_count(run->plan->rows[NIB_TOKENS], back) };
+                       .each_count = each_count(nib_run_longest(run), back) };
 }
 
 /* The channels of block `block` of sequence s; *at: where they begin, of width after width. */
@@ -94,7 +94,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     nib_parallel_for(run->ctx, run->batch->sequences * w.blocks, backward_tile, &w);
 }
 
-static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
+static size_t longest_scratch(const nib_graph *g, const nib_node *n,
+                              const size_t rows[NIB_MAX_AXES])
 {
     bool back = g->values[n->output].needs_grad;
     return nib_max(each_count(rows[NIB_TOKENS], back), each_count(0, false)) *
@@ -109,5 +110,6 @@ static size_t state_bytes(const nib_graph *g, const nib_node *n, size_t capacity
 }
 
 const nib_op nib_op_wkv = { .id = NIB_OP_WKV, .name = "weighted average", .keeps_inputs = 3,
-                            .scratch = scratch, .state = state_bytes, .folds = true };
+                            .longest_scratch = longest_scratch, .state = state_bytes,
+                            .folds = true };
 const nib_op_functions nib_cpu_wkv = { forward, backward };

@@ -382,7 +382,7 @@ nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t r
                          ? place_of(&p, p.hidden, g->hidden) : NIB_NOWHERE;
     resolve(&p);
     for (size_t i = 0; i < g->node_count; i++)
-        if (g->nodes[i].op->scratch && !g->nodes[i].op->of_longest)
+        if (g->nodes[i].op->scratch)
             p.plan->scratch_bytes = nib_max(p.plan->scratch_bytes,
                                             g->nodes[i].op->scratch(g, &g->nodes[i], p.plan->rows));
     *out = p.plan;

@@ -34,7 +34,7 @@ typedef struct nib_plan {
     size_t count, capacity;
     size_t first_backward;          /* count when there is none */
     size_t arena_bytes;
-    size_t scratch_bytes;         /* but for operations of_longest: nib_run_bytes() has all */
+    size_t scratch_bytes;         /* but for nib_op.longest_scratch: nib_run_bytes() has all */
     int64_t hidden;                 /* where the final hidden rows lie after forward; of training
                                        where no head reads them */
     size_t logit_chunk;             /* rows of logits at a time */

@@ -9,8 +9,8 @@
 
 /* --- making and ending --- */
 
-/* Attention over a state sees more tokens than a batch has; what takes one sequence at a time sees
- * fewer. */
+/* Attention over a state sees more tokens than a batch has; what a thread needs for a sequence is
+ * for fewer. */
 static size_t scratch_bytes(const nib_graph *g, const nib_plan *plan, size_t positions)
 {
     size_t bytes = plan->scratch_bytes, more[NIB_MAX_AXES], one[NIB_MAX_AXES];
@@ -20,10 +20,11 @@ static size_t scratch_bytes(const nib_graph *g, const nib_plan *plan, size_t pos
     nib_plan_count_others(g, one);
     for (size_t a = 0; a < NIB_MAX_AXES; a++) more[a] = nib_max(plan->rows[a], positions);
     for (size_t i = 0; i < g->node_count; i++) {
-        const nib_op *op = g->nodes[i].op;
-        if (op->of_longest) bytes = nib_max(bytes, op->scratch(g, &g->nodes[i], one));
-        else if (op->state && !op->folds)
-            bytes = nib_max(bytes, op->scratch(g, &g->nodes[i], more));
+        const nib_node *n = &g->nodes[i];
+        bool sees_state = n->op->state && !n->op->folds;
+        size_t own = n->op->scratch ? n->op->scratch(g, n, sees_state ? more : plan->rows) : 0;
+        if (n->op->longest_scratch) own += n->op->longest_scratch(g, n, one);
+        bytes = nib_max(bytes, own);
     }
     return bytes;
 }
@@ -100,6 +101,9 @@ static void begin(nib_run *run, const nib_batch *batch)
     run->loss_sum = run->loss_weight = 0;
     for (nib_axis a = 0; a < (nib_axis)run->graph->axis_count; a++)
         assert(nib_run_rows(run, a) <= run->plan->rows[a]);
+    for (size_t s = 0; s < batch->sequences; s++)
+        assert(batch->axes[NIB_TOKENS].offsets[s + 1] - batch->axes[NIB_TOKENS].offsets[s] <=
+               nib_run_longest(run));
     run->training = run->plan->kind != NIB_PLAN_INFERENCE;
 }
 

@@ -78,6 +78,12 @@ size_t nib_boundary_bytes(const nib_graph *g, const nib_batch *batch, int segmen
  * name. */
 const char *nib_run_find_bad(nib_run *run, const nib_batch *batch);
 
+/* Tokens of the longest sequence that a batch may have. */
+static inline size_t nib_run_longest(const nib_run *run)
+{
+    return nib_min(run->plan->rows[NIB_TOKENS], run->positions);
+}
+
 static inline size_t nib_run_rows(const nib_run *run, nib_axis axis)
 {
     return nib_batch_rows(run->graph, run->batch, axis);

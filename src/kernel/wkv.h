@@ -6,7 +6,8 @@
  * overflows:  q = max(m, k + u),  y = (e^(m-q) num + e^(k+u-q) v) / (e^(m-q) den + e^(k+u-q));
  * m' = max(m + w, k),  num' = e^(m+w-m') num + e^(k-m') v,  den' likewise with 1.
  *
- * Backward computes the sums again, then goes from the last token to the first with the gradients
+ * Backward computes the sums again and keeps those at the start of each chunk; chunk by chunk, the
+ * last first, it computes those of its tokens and goes back over them with the gradients
  * A e^n and B e^n of both sums, whose maximum n runs too.  With D the denominator above and
  * p = e^(k+u-q) Dy / D:
  *
@@ -20,7 +21,7 @@
 #include "base/base.h"
 #include "base/dtype.h"
 
-enum { NIB_WKV_CHANNELS = 64 }; /* the most of a call */
+enum { NIB_WKV_CHANNELS = 64, NIB_WKV_CHUNK = 64 }; /* the most channels of a call; tokens */
 #define NIB_WKV_NONE (-1e38f)   /* m of no tokens */
 
 typedef struct nib_wkv_args {
@@ -39,7 +40,7 @@ typedef struct nib_wkv_args {
 
 static inline size_t nib_wkv_scratch(size_t tokens) /* floats, for backward */
 {
-    return 3 * NIB_WKV_CHANNELS * tokens;
+    return 3 * NIB_WKV_CHANNELS * (nib_ceil_div(tokens, NIB_WKV_CHUNK) + NIB_WKV_CHUNK);
 }
 
 /* state [3, NIB_WKV_CHANNELS]: num, den, m before the tokens, and after them. */

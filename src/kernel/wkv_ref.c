@@ -43,37 +43,61 @@ void nib_wkv_ref(const nib_wkv_args *a, float *state)
         }
 }
 
-/* Channel c; s: its sums before each token. */
-static void channel_back(const nib_wkv_args *a, size_t c, const float *s)
-{
-    float ga = 0, gb = 0, n = NIB_WKV_NONE, w = a->decay[c];
+/* The gradients of both sums: A, B and n. */
+typedef struct later { float a, b, n; } later;
 
-    for (size_t t = a->tokens; t-- > 0;) {
+/* Channel c of tokens t0 .. t1; s: its sums before each of them. */
+static void chunk_back(const nib_wkv_args *a, size_t c, size_t t0, size_t t1, const float *s,
+                       later *g)
+{
+    float w = a->decay[c];
+
+    for (size_t t = t1; t-- > t0;) {
         float k = nib_get(a->type, a->k, t * a->k_stride + c),
               v = nib_get(a->type, a->v, t * a->v_stride + c);
-        average m = average_of(s + t * 3 * WIDE, a->first[c], k, v);
+        average m = average_of(s + (t - t0) * 3 * WIDE, a->first[c], k, v);
         float d = nib_get(a->type, a->dy, t * a->y_stride + c) / m.den, p = m.own * d;
-        float later = expf(k + n), to = fmaxf(-m.q, w + n);
-        if (a->dv) give(a->type, a->dv, t * a->v_stride + c, p + later * ga, a->add_dv);
+        float of = expf(k + g->n), to = fmaxf(-m.q, w + g->n);
+        if (a->dv) give(a->type, a->dv, t * a->v_stride + c, p + of * g->a, a->add_dv);
         if (a->dk)
-            give(a->type, a->dk, t * a->k_stride + c, p * (v - m.y) + later * (ga * v + gb),
+            give(a->type, a->dk, t * a->k_stride + c, p * (v - m.y) + of * (g->a * v + g->b),
                  a->add_dk);
         d *= expf(-m.q - to);
-        ga = d + expf(w + n - to) * ga;
-        gb = expf(w + n - to) * gb - d * m.y;
-        n = to;
+        g->a = d + expf(w + g->n - to) * g->a;
+        g->b = expf(w + g->n - to) * g->b - d * m.y;
+        g->n = to;
+    }
+}
+
+/* Channel c: from its sums at s before token t those before each of the next, up to `count` of
+ * them, `every` apart, at s + 3 * WIDE and so on. */
+static void sums_ahead(const nib_wkv_args *a, size_t c, size_t t, size_t count, size_t every,
+                       float *s)
+{
+    for (size_t i = 1; i < count; i++, s += 3 * WIDE) {
+        const float *from = s;
+        for (size_t j = 0; j < every; j++, t++, from = s + 3 * WIDE)
+            step(from, a->decay[c], nib_get(a->type, a->k, t * a->k_stride + c),
+                 nib_get(a->type, a->v, t * a->v_stride + c), s + 3 * WIDE);
     }
 }
 
 void nib_wkv_back_ref(const nib_wkv_args *a, float *scratch)
 {
+    size_t chunks = nib_ceil_div(a->tokens, NIB_WKV_CHUNK);
+    float *inside = scratch + chunks * 3 * WIDE;
+
     for (size_t c = 0; c < a->channels; c++) {
         float *s = scratch + c;
+        later g = { 0, 0, NIB_WKV_NONE };
         s[0] = s[WIDE] = 0;
         s[2 * WIDE] = NIB_WKV_NONE;
-        for (size_t t = 0; t + 1 < a->tokens; t++)
-            step(s + t * 3 * WIDE, a->decay[c], nib_get(a->type, a->k, t * a->k_stride + c),
-                 nib_get(a->type, a->v, t * a->v_stride + c), s + (t + 1) * 3 * WIDE);
-        channel_back(a, c, s);
+        sums_ahead(a, c, 0, chunks, NIB_WKV_CHUNK, s);
+        for (size_t i = chunks; i-- > 0;) {
+            size_t t0 = i * NIB_WKV_CHUNK, t1 = nib_min(t0 + NIB_WKV_CHUNK, a->tokens);
+            for (size_t k = 0; k < 3; k++) inside[k * WIDE + c] = s[(3 * i + k) * WIDE];
+            sums_ahead(a, c, t0, t1 - t0, 1, inside + c);
+            chunk_back(a, c, t0, t1, inside + c, &g);
+        }
     }
 }

@@ -61,43 +61,61 @@ NIB_INLINE void give(nib_dtype type, void *x, size_t at, size_t n, V value, bool
     v_put(type, x, at, n, add ? v_add(v_get(type, x, at, n), value) : value);
 }
 
-/* Channels c .. c + n; s: their sums before each token. */
-NIB_INLINE void channels_back(const nib_wkv_args *a, size_t c, size_t n, const float *s)
+/* The gradients of both sums: A, B and n. */
+typedef struct later { V a, b, n; } later;
+
+/* Channels c .. c + n of tokens t0 .. t1; s: their sums before each of them. */
+NIB_INLINE later chunk_back(const nib_wkv_args *a, size_t c, size_t n, size_t t0, size_t t1,
+                            const float *s, later g)
 {
     V w = v_get(NIB_F32, a->decay, c, n), u = v_get(NIB_F32, a->first, c, n);
-    V ga = v_zero(), gb = v_zero(), most = v_set(NIB_WKV_NONE);
 
-    for (size_t t = a->tokens; t-- > 0;) {
+    for (size_t t = t1; t-- > t0;) {
         V k = v_get(a->type, a->k, t * a->k_stride + c, n),
           v = v_get(a->type, a->v, t * a->v_stride + c, n);
-        average m = average_of(load_sums(s + t * 3 * WIDE), u, k, v);
+        average m = average_of(load_sums(s + (t - t0) * 3 * WIDE), u, k, v);
         V d = v_div(v_get(a->type, a->dy, t * a->y_stride + c, n), m.den), p = v_mul(m.own, d);
-        V later = v_exp(v_add(k, most)), faded = v_add(w, most), q = v_sub(v_zero(), m.q);
+        V of = v_exp(v_add(k, g.n)), faded = v_add(w, g.n), q = v_sub(v_zero(), m.q);
         V to = v_max(q, faded), e[2] = { v_sub(q, to), v_sub(faded, to) };
-        if (a->dv)
-            give(a->type, a->dv, t * a->v_stride + c, n, v_fma(later, ga, p), a->add_dv);
+        if (a->dv) give(a->type, a->dv, t * a->v_stride + c, n, v_fma(of, g.a, p), a->add_dv);
         if (a->dk)
             give(a->type, a->dk, t * a->k_stride + c, n,
-                 v_fma(p, v_sub(v, m.y), v_mul(later, v_fma(ga, v, gb))), a->add_dk);
+                 v_fma(p, v_sub(v, m.y), v_mul(of, v_fma(g.a, v, g.b))), a->add_dk);
         v_exp_each(e, 2);
         d = v_mul(d, e[0]);
-        ga = v_fma(e[1], ga, d);
-        gb = v_sub(v_mul(e[1], gb), v_mul(d, m.y));
-        most = to;
+        g = (later){ v_fma(e[1], g.a, d), v_sub(v_mul(e[1], g.b), v_mul(d, m.y)), to };
     }
+    return g;
+}
+
+/* Sums s before token t0 -> before token t1; to: before each, `every` apart, from t0 on. */
+NIB_INLINE sums sums_ahead(const nib_wkv_args *a, size_t c, size_t n, size_t t0, size_t t1,
+                           size_t every, sums s, float *to)
+{
+    V w = v_get(NIB_F32, a->decay, c, n);
+
+    for (size_t t = t0; t < t1; t++) {
+        if ((t - t0) % every == 0) store_sums(to + (t - t0) / every * 3 * WIDE, s);
+        s = step(s, w, v_get(a->type, a->k, t * a->k_stride + c, n),
+                 v_get(a->type, a->v, t * a->v_stride + c, n));
+    }
+    return s;
 }
 
 void NIB_VARIANT(wkv_back)(const nib_wkv_args *a, float *scratch)
 {
+    size_t chunks = nib_ceil_div(a->tokens, NIB_WKV_CHUNK);
+    float *inside = scratch + chunks * 3 * WIDE;
+
     for (size_t c = 0; c < a->channels; c += VN) {
         size_t n = nib_min(VN, a->channels - c);
-        V w = v_get(NIB_F32, a->decay, c, n);
-        sums s = no_sums();
-        for (size_t t = 0; t < a->tokens; t++) {
-            store_sums(scratch + t * 3 * WIDE + c, s);
-            s = step(s, w, v_get(a->type, a->k, t * a->k_stride + c, n),
-                     v_get(a->type, a->v, t * a->v_stride + c, n));
+        later g = { v_zero(), v_zero(), v_set(NIB_WKV_NONE) };
+        (void)sums_ahead(a, c, n, 0, a->tokens, NIB_WKV_CHUNK, no_sums(), scratch + c);
+        for (size_t i = chunks; i-- > 0;) {
+            size_t t0 = i * NIB_WKV_CHUNK, t1 = nib_min(t0 + NIB_WKV_CHUNK, a->tokens);
+            (void)sums_ahead(a, c, n, t0, t1, 1, load_sums(scratch + i * 3 * WIDE + c),
+                             inside + c);
+            g = chunk_back(a, c, n, t0, t1, inside + c, g);
         }
-        channels_back(a, c, n, scratch + c);
     }
 }

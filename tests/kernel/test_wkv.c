@@ -1,5 +1,5 @@
 /* test_wkv.c - RWKV's averages: every variant against the reference, keys far apart, in guarded
- * buffers; in pieces as at once; and against the definition, summed in double. */
+ * buffers; in pieces as at once; and against the definition and its gradient, summed in double. */
 #include <math.h>
 #include <string.h>
 
@@ -63,7 +63,7 @@ static void check(const nib_kernels *k, const char *name, nib_dtype type, size_t
 
 static void test_variants(void)
 {
-    static const size_t tokens[] = { 1, 2, 9, 40 }, channels[] = { 1, 7, 16, 29, 64 };
+    static const size_t tokens[] = { 1, 2, 9, 150 }, channels[] = { 1, 7, 16, 29, 64 };
     static const float sizes[] = { 1, 30, 200 };
     nib_kernels k;
     const char *name;
@@ -76,28 +76,64 @@ static void test_variants(void)
                           sizes[s]);
 }
 
+/* More tokens than two chunks; channels of which some forget little. */
+enum { LONG = 2 * NIB_WKV_CHUNK + 9, FEW = 5 };
+
+/* What token i counts in the average of token t. */
+static double weight_of(const nib_wkv_args *a, size_t c, size_t t, size_t i)
+{
+    double e = i < t ? (double)(t - 1 - i) * (double)a->decay[c] : (double)a->first[c];
+
+    return exp(e + (double)((const float *)a->k)[i * FEW + c]);
+}
+
+static void check_channel(const nib_wkv_args *a, size_t c, const char *name)
+{
+    const float *v = a->v, *y = a->y, *dy = a->dy;
+    double dk[LONG] = { 0 }, dv[LONG] = { 0 };
+
+    for (size_t t = 0; t < LONG; t++) {
+        double num = 0, den = 0, d = (double)dy[t * FEW + c];
+        for (size_t i = 0; i <= t; i++) {
+            num += weight_of(a, c, t, i) * (double)v[i * FEW + c];
+            den += weight_of(a, c, t, i);
+        }
+        CHECK(fabs(num / den - (double)y[t * FEW + c]) < 2e-6, "%s: token %zu: %g, expected %g",
+              name, t, (double)y[t * FEW + c], num / den);
+        for (size_t i = 0; i <= t; i++) {
+            double counts = weight_of(a, c, t, i) / den * d;
+            dv[i] += counts;
+            dk[i] += counts * ((double)v[i * FEW + c] - num / den);
+        }
+    }
+    for (size_t t = 0; t < LONG; t++) {
+        double k = (double)((const float *)a->dk)[t * FEW + c],
+               w = (double)((const float *)a->dv)[t * FEW + c];
+        CHECK(fabs(k - dk[t]) < 2e-5 && fabs(w - dv[t]) < 2e-5,
+              "%s: token %zu: gradients %g and %g, expected %g and %g", name, t, k, w, dk[t],
+              dv[t]);
+    }
+}
+
 static void test_definition(void)
 {
-    enum { TOKENS = 12, CHANNELS = 5 };
-    nib_wkv_args a = random_args(NIB_F32, TOKENS, CHANNELS, 2);
-    const float *k = a.k, *v = a.v;
-    float state[3 * ROOM], *y = test_floats(TOKENS * CHANNELS, 0);
+    nib_kernels k;
+    const char *name;
 
-    a.y = y;
-    clear(state);
-    nib_kernels_for(nib_cpu_detect()).wkv(&a, state);
-    for (size_t t = 0; t < TOKENS; t++)
-        for (size_t c = 0; c < CHANNELS; c++) {
-            double num = 0, den = 0;
-            for (size_t i = 0; i <= t; i++) {
-                double e = i < t ? (double)(t - 1 - i) * (double)a.decay[c] : (double)a.first[c];
-                e = exp(e + (double)k[i * CHANNELS + c]);
-                num += e * (double)v[i * CHANNELS + c];
-                den += e;
-            }
-            CHECK(fabs(num / den - (double)y[t * CHANNELS + c]) < 1e-6,
-                  "token %zu: %g, expected %g", t, (double)y[t * CHANNELS + c], num / den);
-        }
+    for (size_t level = 0; (name = test_next_variant(&level, &k));) {
+        nib_wkv_args a = random_args(NIB_F32, LONG, FEW, 2);
+        float state[3 * ROOM], *decay = test_floats(FEW, 0);
+
+        for (size_t c = 0; c < FEW; c++) decay[c] = c % 2 ? a.decay[c] : -0.01f;
+        a.decay = decay;
+        a.y = test_floats(LONG * FEW, 0);
+        a.dk = test_floats(LONG * FEW, 0);
+        a.dv = test_floats(LONG * FEW, 0);
+        clear(state);
+        k.wkv(&a, state);
+        k.wkv_back(&a, test_floats(nib_wkv_scratch(LONG), 0));
+        for (size_t c = 0; c < FEW; c++) check_channel(&a, c, name);
+    }
 }
 
 int main(void)
