@@ -2,9 +2,14 @@
  * are rows of one matrix [heads (keys + values), in], and there they are two tensors, the keys
  * turned, [heads, in, keys], and [heads, values, in].
  *
- * Products of many rows decode panels; those of few rows have no way of their own, as keys would
- * have to be read across the blocks that they are stored in. */
+ * Products of many rows decode panels.  Those of few rows read each stored row once: of the values
+ * it is one of an output, of the keys it is one of the input, added to all outputs of its head:
+ *
+ *     y[n] = sum over k of x[k] keys[k, n]
+ */
 #include "quant/stored.h"
+
+enum { DEPTH = 512, WIDEST = 128 }; /* inputs and outputs of a piece of the dot */
 
 typedef struct latent {
     nib_weight base;
@@ -73,10 +78,110 @@ static bool block_row(const nib_weight *w, const char *type, size_t row, uint8_t
            nib_weight_block_row(l->values, type, row / per * l->value_rows + at - l->key_rows, to);
 }
 
+/* --- few rows --- */
+
+/* A product in bfloat16 rounds what it decodes: NIB_DOT_PAIRS, whose rows of x stay as they are. */
+static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
+                             nib_precision precision)
+{
+    (void)w, (void)k, (void)precision;
+    return type == NIB_F32 ? NIB_DOT_FLOATS : type == NIB_BF16 ? NIB_DOT_PAIRS : NIB_DOT_NONE;
+}
+
+static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
+                      void *ready)
+{
+    (void)k;
+    memcpy(ready, x, w->in * (kind == NIB_DOT_PAIRS ? sizeof(uint16_t) : sizeof(float)));
+}
+
+/* A dot's arguments but for the outputs. */
+typedef struct dots {
+    const latent *l;
+    const nib_kernels *k;
+    nib_dot_kind kind;
+    size_t M;
+    const void *ready;
+} dots;
+
+static void decode_row(const dots *d, const nib_weight *w, size_t row, size_t k0, size_t count,
+                       float *values)
+{
+    uint16_t through[DEPTH];
+
+    w->scheme->decode_tile(w, row, row + 1, k0, k0 + count, values, count);
+    nib_weight_round(d->k, d->kind == NIB_DOT_PAIRS ? NIB_BF16 : NIB_F32, count, values, through);
+}
+
+/* x[k0 .. k0 + count) of each row, to x[m]. */
+static void read_x(const dots *d, size_t k0, size_t count, float x[NIB_DOT_ROWS][DEPTH])
+{
+    size_t in = d->l->base.in;
+
+    for (size_t m = 0; m < d->M; m++)
+        if (d->kind == NIB_DOT_PAIRS)
+            d->k->from_bf16(count, (const uint16_t *)d->ready + m * in + k0, x[m]);
+        else memcpy(x[m], (const float *)d->ready + m * in + k0, count * sizeof(float));
+}
+
+/* Keys [at, at + count) of a head, to y. */
+static void dot_keys(const dots *d, size_t head, size_t at, size_t count, float *y, size_t ldy)
+{
+    size_t in = d->l->base.in;
+    float x[NIB_DOT_ROWS][DEPTH], values[WIDEST];
+
+    for (size_t m = 0; m < d->M; m++) memset(y + m * ldy, 0, count * sizeof *y);
+    for (size_t k0 = 0; k0 < in; k0 += DEPTH) {
+        size_t depth = nib_min(DEPTH, in - k0);
+        read_x(d, k0, depth, x);
+        for (size_t k = 0; k < depth; k++)
+            for (size_t r = 0; r < count; r += WIDEST) {
+                size_t columns = nib_min(WIDEST, count - r);
+                decode_row(d, d->l->keys, head * in + k0 + k, at + r, columns, values);
+                for (size_t m = 0; m < d->M; m++)
+                    d->k->axpy(columns, x[m][k], values, y + m * ldy + r);
+            }
+    }
+}
+
+/* Values, stored rows [row, row + count), to y. */
+static void dot_values(const dots *d, size_t row, size_t count, float *y, size_t ldy)
+{
+    size_t in = d->l->base.in;
+    float x[NIB_DOT_ROWS][DEPTH], values[DEPTH];
+
+    for (size_t m = 0; m < d->M; m++) memset(y + m * ldy, 0, count * sizeof *y);
+    for (size_t k0 = 0; k0 < in; k0 += DEPTH) {
+        size_t depth = nib_min(DEPTH, in - k0);
+        read_x(d, k0, depth, x);
+        for (size_t r = 0; r < count; r++) {
+            decode_row(d, d->l->values, row + r, k0, depth, values);
+            for (size_t m = 0; m < d->M; m++) y[m * ldy + r] += d->k->dot(depth, x[m], values);
+        }
+    }
+}
+
+static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
+                const void *ready, size_t r0, size_t r1, float *y, size_t ldy)
+{
+    const latent *l = of(w);
+    const dots d = { l, k, kind, M, ready };
+    size_t per = l->key_rows + l->value_rows, count;
+
+    for (size_t r = r0; r < r1; r += count) {
+        size_t head = r / per, at = r % per;
+        count = nib_min(r1 - r, (at < l->key_rows ? l->key_rows : per) - at);
+        if (at < l->key_rows) dot_keys(&d, head, at, count, y + r - r0, ldy);
+        else
+            dot_values(&d, head * l->value_rows + at - l->key_rows, count, y + r - r0, ldy);
+    }
+}
+
 /* Its form is that of the values, which describes, parses and encodes for it. */
 static const nib_scheme scheme = {
     .name = "latent", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .finite = finite, .block_row = block_row,
+    .finite = finite, .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot,
+    .block_row = block_row,
 };
 
 nib_status nib_weight_latent(nib_ctx *ctx, nib_weight *keys, nib_weight *values, size_t heads,

@@ -1,11 +1,13 @@
 /* test_latent.c - a weight of heads' keys, which are stored turned, and values: tiles and products
  * are those of its decoded values, and rows of values have their own blocks. */
+#include <math.h>
 #include <string.h>
 
 #include "opened.h"
+#include "quant/product.h"
 #include "quant/stored.h"
 
-enum { HEADS = 3, KEYS = 32, VALUES = 21, IN = 96, PER = KEYS + VALUES, OUT = HEADS * PER };
+enum { HEADS = 2, KEYS = 160, VALUES = 21, IN = 544, PER = KEYS + VALUES, OUT = HEADS * PER };
 
 /* MXFP4 blocks, or floats. */
 static nib_weight *make_part(nib_ctx *ctx, size_t out, size_t in, bool blocks)
@@ -23,6 +25,35 @@ static nib_weight *make_part(nib_ctx *ctx, size_t out, size_t in, bool blocks)
                     : nib_weight_dense(ctx, out, in, NIB_F32, data, NULL, &w, &err);
     CHECK(status == NIB_OK, "%s", err.message);
     return w;
+}
+
+/* Products of few rows of bfloat16, with the decoded values rounded to it. */
+static void check_bf16_dots(nib_ctx *ctx, const nib_weight *w, const float *all)
+{
+    nib_kernels k = nib_kernels_for(nib_ctx_cpu(ctx));
+    uint16_t *x = test_guarded(4 * IN * sizeof *x);
+    float *y = test_guarded(4 * OUT * sizeof *y);
+    void *scratch = test_guarded(nib_round_up(nib_product_scratch_bytes(ctx, IN, 1, 4), 64));
+
+    for (size_t i = 0; i < 4 * IN; i++) x[i] = nib_f32_to_bf16(test_rand_float());
+    for (size_t rows = 1; rows <= 4; rows += 3) {
+        nib_product_args args = { .type = NIB_BF16, .y_type = NIB_F32, .ldy = OUT, .rows = rows,
+                                  .x = { x, IN, NIB_BF16 }, .y = y };
+        nib_product_dot(ctx, &k, w, &args, scratch);
+        for (size_t m = 0; m < rows; m++)
+            for (size_t o = 0; o < OUT; o++) {
+                double want = 0, size = 0;
+                for (size_t i = 0; i < IN; i++) {
+                    double term = (double)nib_bf16_to_f32(x[m * IN + i]) *
+                                  (double)nib_round_bf16(all[o * IN + i]);
+                    want += term;
+                    size += fabs(term);
+                }
+                CHECK(fabs((double)y[m * OUT + o] - want) <= 1e-5 * size,
+                      "row %zu of %zu, output %zu: %g, expected %g", m, rows, o,
+                      (double)y[m * OUT + o], want);
+            }
+    }
 }
 
 static void check_latent(bool key_blocks, bool value_blocks)
@@ -49,6 +80,9 @@ static void check_latent(bool key_blocks, bool value_blocks)
     test_check_tiles(w, all);
     test_check_products(ctx, w, all, NIB_F32, 6);
     test_check_products(ctx, w, all, NIB_BF16, 6);
+    CHECK(w->scheme->dot_kind, "few rows have no product of their own");
+    test_check_dots(ctx, w, all);
+    check_bf16_dots(ctx, w, all);
     nib_weight_destroy(ctx, w);
 }
 
