@@ -131,6 +131,8 @@ static bool keeps_experts(const maker *k)
     bool packed = false;
 
     if (nib_tensors_gguf(k->m->tensors)) return false; /* its blocks have no place in a directory */
+    /* nor have MLX's: another format's config.json does not know them */
+    if (k->m->stored.format && !k->m->stored.format->stack_ends[0]) return false;
     for (size_t i = 0; i < k->m->linear_count; i++) {
         const nib_linear *l = k->m->linears[i];
         if (!l->stack || nib_weight_is_dense(l->weight)) continue;

@@ -22,7 +22,8 @@ static inline nib_part nib_tensor_part(const nib_tensor *t)
 {
     return (nib_part){ .name = t->name, .dtype = t->dtype, .rank = t->rank,
                        .shape = { t->shape[0], t->shape[1], t->shape[2], t->shape[3] },
-                       .elements = t->elements, .bytes = t->bytes, .data = t->data };
+                       .elements = t->elements, .bytes = t->bytes, .data = t->data,
+                       .rest = t->rest ? t->rest->data : NULL };
 }
 
 /* Finds tensors by their names in the files. */

@@ -19,6 +19,7 @@ typedef struct nib_part {
     uint64_t shape[4]; /* the first four */
     uint64_t elements, bytes;
     const void *data;
+    const void *rest; /* the other half's, where the shape is that of two tensors; else NULL */
 } nib_part;
 
 /* Looks a tensor up by its whole name; false: absent. */

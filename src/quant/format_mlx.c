@@ -7,13 +7,16 @@
  * or, of other modes, floats of 4 and 8 bits (mlx_floats.h), whose scales are bytes and which have
  * no biases.
  *
- * Linears and embeddings alike, a tied head being the embedding.  Which modules are packed the
- * tensors say (`scales`); how, config.json, which names no method.  The module's own bias is
- * M.bias. */
+ * Experts are stacks of such; where the family's own files have stacks too, gate and up are two
+ * halves of one (mlx_names.h).  Linears and embeddings alike, a tied head being the embedding.
+ * Which modules are packed the tensors say (`scales`); how, config.json, which names no method.  The
+ * module's own bias is M.bias. */
 #include <stdio.h>
 
 #include "quant/formats.h"
 #include "quant/mlx_floats.h"
+#include "quant/mlx_names.h"
+#include "quant/stored.h"
 
 static const char *const keys[] = { NULL };
 static const char *const pieces[] = { ".scales", ".biases", NULL };
@@ -73,7 +76,9 @@ static void free_rules(nib_ctx *ctx, void *rules) { nib_free(ctx, rules); }
 static nib_status packs(const nib_held *held, const nib_format_module *module, bool *packed,
                         nib_form *form, nib_error *err)
 {
-    const nib_mlx_rule *r = nib_mlx_rules_find(held->rules, module->name);
+    nib_mlx_halves h;
+    bool stack = strcmp(module->class, "Experts") == 0 && nib_mlx_halves_of(module->name, &h);
+    const nib_mlx_rule *r = nib_mlx_rules_find(held->rules, stack ? h.first : module->name);
 
     (void)err;
     *packed = !r->dense && module->in % r->group == 0;
@@ -93,11 +98,11 @@ static nib_status lacks(const char *has, const char *module, const char *piece, 
     return nib_fail(err, NIB_E_FORMAT, "%s is there, but %s%s is missing", has, module, piece);
 }
 
-/* *there: the module is packed. */
-static nib_status find_parts(nib_part_finder find, const char *module, stored_parts *p, bool *there,
-                             nib_error *err)
+/* *there: the module is packed; end: of the codes' name. */
+static nib_status find_parts(nib_part_finder find, const char *module, const char *end,
+                             stored_parts *p, bool *there, nib_error *err)
 {
-    bool codes = nib_module_part(find, module, ".weight", &p->codes);
+    bool codes = nib_module_part(find, module, end, &p->codes);
 
     p->has_biases = nib_module_part(find, module, ".biases", &p->biases);
     *there = nib_module_part(find, module, ".scales", &p->scales);
@@ -105,7 +110,7 @@ static nib_status find_parts(nib_part_finder find, const char *module, stored_pa
     if (!*there && codes && p->codes.dtype == NIB_U32)
         return lacks(p->codes.name, module, ".scales", err);
     if (!*there) return NIB_OK;
-    if (!codes) return lacks(p->scales.name, module, ".weight", err);
+    if (!codes) return lacks(p->scales.name, module, end, err);
     if (p->codes.dtype == NIB_U32) return NIB_OK;
     return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s, expected uint32 beside %s", p->codes.name,
                     nib_dtype_name(p->codes.dtype), p->scales.name);
@@ -158,11 +163,22 @@ static nib_status check_sizes(const stored_parts *p, unsigned rank, const nib_ml
     return check_biases(p, rank, r, err);
 }
 
+/* Where ".weight" begins in a tensor's name; of a stack that has no such end, all of it. */
+static size_t stem_of(const char *name)
+{
+    static const char end[] = ".weight";
+    size_t n = strlen(name), m = strlen(end);
+
+    return n >= m && strcmp(name + n - m, end) == 0 ? n - m : n;
+}
+
 /* What config.json says of the tensor M.weight, by the name it has in the file. */
 static const nib_mlx_rule *rule_of(const nib_held *held, const nib_part *codes)
 {
+    nib_mlx_halves h;
     char module[600];
 
+    if (nib_mlx_halves_of(codes->name, &h)) return nib_mlx_rules_find(held->rules, h.first);
     snprintf(module, sizeof module, "%.*s", (int)(strlen(codes->name) - strlen(".weight")),
              codes->name);
     return nib_mlx_rules_find(held->rules, module);
@@ -208,29 +224,117 @@ static nib_status create(nib_ctx *ctx, const nib_held *held, const stored_parts 
     return status;
 }
 
+/* Parts that were found. */
+static nib_status open_parts(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                             const char *module, const stored_parts *p, const nib_mlx_rule *r,
+                             nib_weight **w, nib_error *err)
+{
+    size_t out = 0, in = 0;
+    nib_status status;
+
+    if (r->dense)
+        return nib_fail(err, NIB_E_MISMATCH, "%s is there, but config.json leaves the module dense",
+                        p->scales.name);
+    status = check_sizes(p, 2, r, &out, &in, err);
+    if (!status && r->mode != NIB_MLX_AFFINE)
+        return nib_mlx_floats_open(ctx, find, &(nib_mlx_floats){
+            module, r->mode, &p->codes, &p->scales, out, in, held->form.dtype }, w, err);
+    if (!status) status = nib_check_scales(ctx, &p->scales, true, err);
+    if (!status) status = nib_check_biases(&p->biases, err);
+    return status ? status : create(ctx, held, p, r, out, in, w, err);
+}
+
 static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
                               const nib_format_module *module, nib_weight **w, nib_error *err)
 {
-    const nib_mlx_rule *r;
     stored_parts p = { 0 };
     bool there = false;
-    size_t out = 0, in = 0;
-    nib_status status = find_parts(find, module->name, &p, &there, err);
+    nib_status status = find_parts(find, module->name, ".weight", &p, &there, err);
 
     *w = NULL;
     if (!status && !there) status = check_dense(held, module, &p, err);
     if (status || !there) return status;
-    r = rule_of(held, &p.codes);
-    if (r->dense)
-        return nib_fail(err, NIB_E_MISMATCH, "%s is there, but config.json leaves the module dense",
-                        p.scales.name);
-    status = check_sizes(&p, 2, r, &out, &in, err);
-    if (!status && r->mode != NIB_MLX_AFFINE)
-        return nib_mlx_floats_open(ctx, find, &(nib_mlx_floats){
-            module->name, r->mode, &p.codes, &p.scales, out, in, held->form.dtype }, w, err);
-    if (!status) status = nib_check_scales(ctx, &p.scales, true, err);
-    if (!status) status = nib_check_biases(&p.biases, err);
-    return status ? status : create(ctx, held, &p, r, out, in, w, err);
+    return open_parts(ctx, find, held, module->name, &p, rule_of(held, &p.codes), w, err);
+}
+
+/* --- a slice of a stack --- */
+
+/* Slice `slice` of a half of a part, a matrix. */
+static nib_part piece_of(const nib_part *p, size_t half, size_t halves, size_t slice)
+{
+    nib_part out = *p;
+    const char *data = half ? p->rest : p->data;
+
+    out.rank = 2;
+    out.shape[0] = p->shape[1] / halves;
+    out.shape[1] = p->shape[2];
+    out.elements = out.shape[0] * out.shape[1];
+    out.bytes = out.elements * nib_dtype_bytes(p->dtype);
+    out.data = data ? data + slice * out.bytes : NULL;
+    return out;
+}
+
+static nib_status check_stack(const nib_part *p, const nib_format_slice *s, size_t halves,
+                              nib_error *err)
+{
+    if (p->rank == 3 && p->shape[0] == s->slices && p->shape[1] == s->out &&
+        (halves == 2) == (p->rest != NULL) && s->out % halves == 0)
+        return NIB_OK;
+    return nib_fail(err, NIB_E_MISMATCH, "%s has rank %u and %" PRIu64 " elements, the sizes in "
+                    "config.json make it [%zu, %zu, ...]", p->name, p->rank, p->elements, s->slices,
+                    s->out);
+}
+
+static nib_status open_half(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                            const char *module, const stored_parts *whole,
+                            const nib_format_slice *s, size_t half, size_t halves, nib_weight **w,
+                            nib_error *err)
+{
+    stored_parts p = { .codes = piece_of(&whole->codes, half, halves, s->slice),
+                       .scales = piece_of(&whole->scales, half, halves, s->slice),
+                       .has_biases = whole->has_biases };
+    nib_status status;
+
+    if (p.has_biases) p.biases = piece_of(&whole->biases, half, halves, s->slice);
+    status = open_parts(ctx, find, held, module, &p, nib_mlx_rules_find(held->rules, module), w,
+                        err);
+    if (status || (*w)->in == s->in) return status;
+    status = nib_fail(err, NIB_E_MISMATCH, "%s: rows of %zu values, the sizes in config.json make "
+                      "it %zu", p.codes.name, (*w)->in, s->in);
+    nib_weight_destroy(ctx, *w);
+    *w = NULL;
+    return status;
+}
+
+static nib_status open_slice(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                             const nib_format_slice *s, nib_weight **w, nib_error *err)
+{
+    nib_mlx_halves h;
+    stored_parts p = { 0 };
+    nib_weight *both[2] = { NULL, NULL };
+    bool there = false;
+    size_t halves, stem = stem_of(s->stack);
+    char module[600];
+    nib_status status;
+
+    *w = NULL;
+    if (!nib_mlx_halves_of(s->stack, &h) || stem >= sizeof module) return NIB_OK;
+    halves = *h.second ? 2 : 1;
+    snprintf(module, sizeof module, "%.*s", (int)stem, s->stack);
+    status = find_parts(find, module, s->stack + stem, &p, &there, err);
+    if (status || !there) return status;
+    status = check_stack(&p.codes, s, halves, err);
+    if (!status) status = check_stack(&p.scales, s, halves, err);
+    if (!status && p.has_biases) status = check_stack(&p.biases, s, halves, err);
+    for (size_t i = 0; i < halves && !status; i++)
+        status = open_half(ctx, find, held, i ? h.second : h.first, &p, s, i, halves, &both[i],
+                           err);
+    if (!status && halves == 2)
+        status = nib_weight_joined(ctx, both[0], both[1], h.turns, w, err);
+    if (!status && halves == 1) *w = both[0];
+    if (!status) return NIB_OK;
+    for (size_t i = 0; i < 2; i++) nib_weight_destroy(ctx, both[i]);
+    return status;
 }
 
 /* A tensor that tells of a layout which is not undone: MLX keeps the channels of a convolution
@@ -246,11 +350,16 @@ static nib_status check(const nib_part *t, nib_part_finder find, nib_error *err)
                         "as MLX lays it out; models with convolutions are not read from MLX's "
                         "files: take the model as it was before", t->name, t->shape[0],
                         t->shape[1]);
+    if (strstr(t->name, ".self_attn.embed_q.") || strstr(t->name, ".self_attn.unembed_out."))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: kv_b_proj in two, as MLX has it of "
+                        "DeepSeek-V3 and its kin, is not read from MLX's files: take the model as "
+                        "it was before", t->name);
     if (!last || (strcmp(last, ".scales") != 0 && strcmp(last, ".biases") != 0) ||
         (size_t)(last - t->name) >= sizeof module)
         return NIB_OK;
     snprintf(module, sizeof module, "%.*s", (int)(last - t->name), t->name);
-    return nib_module_part(find, module, ".weight", &codes)
+    return nib_module_part(find, module, ".weight", &codes) ||
+                   nib_module_part(find, module, "", &codes)
                ? NIB_OK : lacks(t->name, module, ".weight", err);
 }
 
@@ -274,19 +383,18 @@ static bool guess(const stored_parts *p, unsigned rank, nib_mlx_rule *r)
 static nib_status describe(const nib_part *t, nib_part_finder find, const nib_held *held, bool *its,
                            uint64_t shape[2], nib_form *form, nib_error *err)
 {
-    static const char end[] = ".weight";
-    size_t n = strlen(t->name), stem = n - nib_min(n, strlen(end)), out, in;
+    size_t stem = stem_of(t->name), out = 0, in = 0;
     nib_mlx_rule r = { 0 };
     stored_parts p = { 0 };
     char module[600];
 
     (void)err;
     *its = false;
-    if (t->dtype != NIB_U32 || (t->rank != 2 && t->rank != 3) || stem >= sizeof module ||
-        strcmp(t->name + stem, end) != 0)
+    if (t->dtype != NIB_U32 || (t->rank != 2 && t->rank != 3) || stem >= sizeof module)
         return NIB_OK;
     snprintf(module, sizeof module, "%.*s", (int)stem, t->name);
-    if (find_parts(find, module, &p, its, NULL) || !*its || p.scales.rank != t->rank)
+    if (find_parts(find, module, t->name + stem, &p, its, NULL) || !*its ||
+        p.scales.rank != t->rank)
         return *its = false, NIB_OK;
     if (held) r = *rule_of(held, t);
     else if (!p.has_biases || !guess(&p, t->rank, &r)) return *its = false, NIB_OK;
@@ -300,5 +408,6 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
 const nib_format nib_format_mlx = {
     .method = "mlx", .known = "MLX", .keys = keys, .read = read_settings, .settings = settings_of,
     .means = means, .read_config = read_config, .free_rules = free_rules, .packs = packs,
-    .pieces = pieces, .check = check, .open = open_module, .describe = describe,
+    .pieces = pieces, .check = check, .open = open_module, .open_slice = open_slice,
+    .describe = describe,
 };

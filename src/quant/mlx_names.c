@@ -48,3 +48,83 @@ bool nib_mlx_stack_of(const char *module, char out[NIB_MLX_NAME_ROOM])
                                  module, parts[i].stack));
     return false;
 }
+
+/* --- families whose own files stack the experts --- */
+
+/* of: where both are; their: the tensor's name without the pieces; first, second: MLX's modules.
+ * The more special before the less. */
+typedef struct stack { const char *of, *theirs, *first, *second; bool turns; } stack;
+static const stack stacks[] = {
+    { ".block_sparse_moe", ".input_linear.weight", ".switch_mlp.gate_proj", ".switch_mlp.up_proj",
+      false },
+    { ".block_sparse_moe", ".output_linear.weight", ".switch_mlp.down_proj", NULL, false },
+    { ".mlp.experts", ".gate_up_proj", ".gate_proj", ".up_proj", true },
+    { ".mlp.experts", ".down_proj", ".down_proj", NULL, false },
+    { ".experts", ".gate_up_proj", ".switch_glu.gate_proj", ".switch_glu.up_proj", false },
+    { ".experts", ".down_proj", ".switch_glu.down_proj", NULL, false },
+};
+
+/* The bytes of `text` before `of` and `end`, with which it ends; SIZE_MAX: it does not. */
+static size_t before(const char *text, size_t n, const char *of, const char *end)
+{
+    size_t m = strlen(end);
+
+    if (!ends_with(text, n, end) || !ends_with(text, n - m, of)) return SIZE_MAX;
+    return n - m - strlen(of);
+}
+
+static bool put(char out[NIB_MLX_NAME_ROOM], const char *top, size_t bytes, const char *of,
+                const char *part, const char *piece)
+{
+    return fits(snprintf(out, NIB_MLX_NAME_ROOM, "%.*s%s%s%s", (int)bytes, top, of, part, piece));
+}
+
+bool nib_mlx_halves_of(const char *name, nib_mlx_halves *out)
+{
+    for (size_t i = 0; i < NIB_COUNT(stacks); i++) {
+        const stack *s = &stacks[i];
+        size_t top = before(name, strlen(name), s->of, s->theirs);
+        if (top == SIZE_MAX || top >= NIB_MLX_NAME_ROOM) continue;
+        out->turns = s->turns;
+        *out->second = 0;
+        return put(out->first, name, top, s->of, s->first, "") &&
+               (!s->second || put(out->second, name, top, s->of, s->second, ""));
+    }
+    return false;
+}
+
+/* "M.input_linear.scales" of a tensor M.input_linear.weight, "M.gate_up_proj.scales" of
+ * M.gate_up_proj, whose bias is M.gate_up_proj_bias. */
+static bool put_piece(char to[NIB_MLX_NAME_ROOM], const char *name, size_t top, const stack *s,
+                      const char *piece)
+{
+    size_t kept = strlen(s->theirs), weight = strlen(".weight");
+    bool named = ends_with(s->theirs, kept, ".weight"), bias = strcmp(piece, ".bias") == 0;
+
+    if (named) kept -= weight;
+    if (!named && strcmp(piece, ".weight") == 0) piece = "";
+    return fits(snprintf(to, NIB_MLX_NAME_ROOM, "%.*s%s%.*s%s", (int)top, name, s->of, (int)kept,
+                         s->theirs, !named && bias ? "_bias" : piece));
+}
+
+bool nib_mlx_stacked(const char *tensor, char to[NIB_MLX_NAME_ROOM], char rest[NIB_MLX_NAME_ROOM],
+                     bool *second, bool *turns)
+{
+    static const char *const pieces[] = { ".weight", ".scales", ".biases", ".bias" };
+    const char *piece = strrchr(tensor, '.');
+    bool known = false;
+
+    *rest = 0;
+    for (size_t i = 0; piece && i < NIB_COUNT(pieces); i++) known |= strcmp(piece, pieces[i]) == 0;
+    for (size_t i = 0; known && i < NIB_COUNT(stacks); i++) {
+        const stack *s = &stacks[i];
+        size_t n = (size_t)(piece - tensor), top = before(tensor, n, s->of, s->first);
+        *second = top == SIZE_MAX && s->second;
+        if (*second) top = before(tensor, n, s->of, s->second);
+        if (top == SIZE_MAX || top >= NIB_MLX_NAME_ROOM) continue;
+        *turns = s->turns;
+        return put_piece(to, tensor, top, s, piece) &&
+               (*second || !s->second || put(rest, tensor, top, s->of, s->second, piece));
+    }
+    return false;
+}

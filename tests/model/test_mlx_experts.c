@@ -37,6 +37,50 @@ static void test_names(void)
     }
 }
 
+/* Of families whose own files have stacks. */
+static void test_stacked_names(void)
+{
+    static const struct { const char *tensor, *to, *rest; bool second, turns; } cases[] = {
+        { "m.0.block_sparse_moe.switch_mlp.gate_proj.weight",
+          "m.0.block_sparse_moe.input_linear.weight",
+          "m.0.block_sparse_moe.switch_mlp.up_proj.weight", false, false },
+        { "m.0.block_sparse_moe.switch_mlp.up_proj.scales",
+          "m.0.block_sparse_moe.input_linear.scales", "", true, false },
+        { "m.0.block_sparse_moe.switch_mlp.down_proj.biases",
+          "m.0.block_sparse_moe.output_linear.biases", "", false, false },
+        { "m.0.mlp.experts.gate_proj.weight", "m.0.mlp.experts.gate_up_proj",
+          "m.0.mlp.experts.up_proj.weight", false, true },
+        { "m.0.mlp.experts.gate_proj.bias", "m.0.mlp.experts.gate_up_proj_bias",
+          "m.0.mlp.experts.up_proj.bias", false, true },
+        { "m.0.mlp.experts.down_proj.scales", "m.0.mlp.experts.down_proj.scales", "", false,
+          false },
+        { "m.0.experts.switch_glu.gate_proj.biases", "m.0.experts.gate_up_proj.biases",
+          "m.0.experts.switch_glu.up_proj.biases", false, false },
+        { "m.0.experts.switch_glu.down_proj.weight", "m.0.experts.down_proj", "", false, false },
+        { "m.0.mlp.experts.gate_proj.lora", NULL, NULL, false, false },
+        { "m.0.mlp.experts.3.gate_proj.weight", NULL, NULL, false, false },
+        { "m.0.mlp.gate_proj.weight", NULL, NULL, false, false },
+        { "gate_proj", NULL, NULL, false, false },
+    };
+    char to[NIB_MLX_NAME_ROOM], rest[NIB_MLX_NAME_ROOM];
+    nib_mlx_halves h;
+    bool second, turns;
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        bool is = nib_mlx_stacked(cases[i].tensor, to, rest, &second, &turns);
+        CHECK(is == (cases[i].to != NULL), "%s: %s", cases[i].tensor, is ? to : "none");
+        CHECK(!is || (strcmp(to, cases[i].to) == 0 && strcmp(rest, cases[i].rest) == 0 &&
+                      second == cases[i].second && turns == cases[i].turns),
+              "%s: %s and %s", cases[i].tensor, to, rest);
+    }
+    CHECK(nib_mlx_halves_of("m.mlp.experts.gate_up_proj", &h) && h.turns &&
+              strcmp(h.first, "m.mlp.experts.gate_proj") == 0 &&
+              strcmp(h.second, "m.mlp.experts.up_proj") == 0, "%s, %s", h.first, h.second);
+    CHECK(nib_mlx_halves_of("m.experts.down_proj", &h) && !*h.second &&
+              strcmp(h.first, "m.experts.switch_glu.down_proj") == 0, "%s", h.first);
+    CHECK(!nib_mlx_halves_of("m.experts.up_proj", &h), "up_proj alone is none");
+}
+
 /* Two tensors of bytes 0, 1, 2, ..., written and opened. */
 static nib_tensors *written(nib_ctx *ctx, const nib_tensor_plan plans[2])
 {
@@ -85,9 +129,38 @@ static void test_taken_apart(void)
     nib_tensors_close(t);
 }
 
+#define GATE "m.mlp.experts.gate_proj.weight"
+#define UP "m.mlp.experts.up_proj.weight"
+
+/* Gate and up as one: its shape is that of both, the other is there for it alone. */
+static void test_halves(void)
+{
+    static const nib_tensor_plan plans[2] = { { GATE, NIB_U32, 3, { 3, 2, 8 } },
+                                              { UP, NIB_U32, 3, { 3, 2, 8 } } };
+    nib_ctx *ctx = test_ctx();
+    nib_tensors *t = written(ctx, plans);
+    const nib_tensor *both, *up;
+    nib_error err;
+
+    REQUIRE(t);
+    REQUIRE_OK(nib_mlx_take_experts(t, &err), err);
+    both = nib_tensors_find(t, "m.mlp.experts.gate_up_proj");
+    up = nib_tensors_find(t, UP);
+    CHECK(both && both->shape[0] == 3 && both->shape[1] == 4 && both->shape[2] == 8 &&
+              both->elements == 96 && both->turns && both->axis == 1 && both->rest &&
+              up && up->is_rest && both->rest->data == up->data,
+          "gate and up are not one");
+    nib_tensors_close(t);
+}
+
 static void test_refused(void)
 {
     static const struct { nib_tensor_plan plans[2]; const char *says; } cases[] = {
+        { { { GATE, NIB_U32, 3, { 3, 2, 8 } }, { "x", NIB_F32, 1, { 4 } } },
+          "beside it 0 of type none, expected the same shape" },
+        { { { GATE, NIB_U32, 3, { 3, 2, 8 } }, { UP, NIB_U32, 3, { 3, 2, 12 } } },
+          GATE " has 48 elements of type uint32, and " UP " beside it 72 of type uint32" },
+        { { { GATE, NIB_U32, 1, { 8 } }, { UP, NIB_U32, 1, { 8 } } }, "expected the same shape" },
         { { { STACK, NIB_U32, 2, { 3, 8 } }, { "x", NIB_F32, 1, { 4 } } }, "has rank 2, 3 expert" },
         { { { STACK, NIB_U8, 3, { 3, 1, 8 } }, { "x", NIB_F32, 1, { 4 } } }, "3 experts and 24 " },
         { { { STACK, NIB_U8, 3, { 70000, 1, 32 } }, { "x", NIB_F32, 1, { 4 } } }, "70000 experts" },
@@ -100,7 +173,8 @@ static void test_refused(void)
         nib_tensors *t = written(ctx, cases[i].plans);
         nib_error err = { 0 };
         REQUIRE(t);
-        CHECK(nib_mlx_take_experts(t, &err) == NIB_E_FORMAT && strstr(err.message, cases[i].says),
+        CHECK(nib_mlx_take_experts(t, &err) == (i < 3 ? NIB_E_MISMATCH : NIB_E_FORMAT) &&
+                  strstr(err.message, cases[i].says),
               "%zu: '%s', expected '%s'", i, err.message, cases[i].says);
         nib_tensors_close(t);
     }
@@ -108,7 +182,10 @@ static void test_refused(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "names", test_names }, { "taken apart", test_taken_apart },
+    static const test_case cases[] = { { "names", test_names },
+                                       { "stacked names", test_stacked_names },
+                                       { "halves", test_halves },
+                                       { "taken apart", test_taken_apart },
                                        { "refused", test_refused } };
     return test_main("mlx_experts", cases, NIB_COUNT(cases));
 }

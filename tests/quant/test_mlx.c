@@ -416,6 +416,11 @@ static void test_other_layouts(void)
     CHECK(held.format->check(&p.items[p.count], test_parts_finder(&p), &err) == NIB_E_UNSUPPORTED &&
               strstr(err.message, "m.conv1d.weight: [16, 4, 1], a convolution as MLX lays it out"),
           "%s", err.message);
+    p.items[p.count].name = "m.self_attn.embed_q.weight";
+    CHECK(held.format->check(&p.items[p.count], test_parts_finder(&p), &err) == NIB_E_UNSUPPORTED &&
+              strstr(err.message, "m.self_attn.embed_q.weight: kv_b_proj in two"), "%s",
+          err.message);
+    p.items[p.count].name = "m.conv1d.weight";
     p.items[p.count].shape[1] = 1; /* the family's own */
     p.items[p.count].shape[2] = 4;
     CHECK(!held.format->check(&p.items[p.count], test_parts_finder(&p), &err), "%s", err.message);

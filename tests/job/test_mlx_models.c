@@ -1,0 +1,133 @@
+/* test_mlx_models.c - models of MLX whose experts are stacks in the family's own files too: the
+ * logits are mlx_lm's (tests/golden/make/mlx_experts_golden.py), as read and merged into floats; a
+ * dry run counts what the files have. */
+#include <math.h>
+#include <string.h>
+
+#include "adapter/adapter.h"
+#include "format/safetensors.h"
+#include "graph/readout.h"
+#include "model/model.h"
+#include "nibble/merge.h"
+#include "test.h"
+
+enum { VOCABULARY = 128, TOKENS = 12 };
+
+static const char *const names[] = { "granitemoe", "gemma4-moe", "gpt-oss" };
+
+static const char *golden(const char *name)
+{
+    char path[200];
+
+    snprintf(path, sizeof path, "tests/golden/mlx/%s", name);
+    return test_data(path);
+}
+
+static nib_status open_model(nib_ctx *ctx, const char *dir, bool blank, nib_model **m,
+                             nib_error *err)
+{
+    nib_model_options o = { .model = dir };
+
+    return blank ? nib_model_open_blank(ctx, &o, NIB_F32, m, err)
+                 : nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, m, err);
+}
+
+static bool compute(nib_model *m, const uint32_t *ids, float *logits)
+{
+    uint32_t offsets[2] = { 0, TOKENS }, rows[TOKENS];
+    nib_batch batch = { .sequences = 1,
+                        .axes = { [NIB_TOKENS] = { .count = TOKENS, .offsets = offsets },
+                                  [NIB_LOGIT_ROWS] = { .count = TOKENS, .picks = rows } },
+                        .inputs = { [NIB_IDS] = ids, [NIB_POSITIONS] = rows } };
+    nib_plan *plan = NULL;
+    nib_run *run = NULL;
+    nib_error err;
+    bool good;
+
+    for (uint32_t i = 0; i < TOKENS; i++) rows[i] = i;
+    good = !nib_plan_create(m->graph, NIB_PLAN_INFERENCE, TOKENS, TOKENS, &plan, &err) &&
+           !nib_run_create(m->ctx, m->graph, plan, TOKENS, &run, &err);
+    CHECK(good, "%s", err.message);
+    if (good) {
+        nib_run_forward(run, &batch);
+        nib_run_logits(run, 0, TOKENS, logits);
+    }
+    nib_run_destroy(run);
+    nib_plan_destroy(m->ctx, plan);
+    return good;
+}
+
+static void check_logits(nib_ctx *ctx, const char *dir, const char *name, double tolerance)
+{
+    float got[TOKENS * VOCABULARY];
+    char path[600];
+    nib_tensors *expected = NULL;
+    nib_model *m = NULL;
+    nib_error err;
+    double worst = 0;
+
+    snprintf(path, sizeof path, "%s/expected.safetensors", golden(name));
+    REQUIRE_OK(nib_tensors_open(ctx, path, &expected, &err), err);
+    REQUIRE_OK(open_model(ctx, dir, false, &m, &err), err);
+    if (compute(m, nib_tensors_find(expected, "ids")->data, got)) {
+        const float *want = nib_tensors_find(expected, "logits")->data;
+        for (size_t i = 0; i < NIB_COUNT(got); i++) {
+            double d = fabs((double)got[i] - (double)want[i]);
+            if (!(d <= worst)) worst = d;
+        }
+        CHECK(worst <= tolerance, "%s: logits differ by %g", dir, worst);
+    }
+    nib_model_close(m);
+    nib_tensors_close(expected);
+}
+
+static void test_logits(void)
+{
+    for (size_t i = 0; i < NIB_COUNT(names); i++) {
+        nib_ctx *ctx = test_ctx();
+        check_logits(ctx, golden(names[i]), names[i], 1e-4);
+        CHECK(nib_ctx_warning_count(ctx) == 0, "%s: %s", names[i], nib_ctx_warning(ctx, 0).text);
+    }
+}
+
+static void test_merged(void)
+{
+    for (size_t i = 0; i < NIB_COUNT(names); i++) {
+        nib_ctx *ctx = test_ctx();
+        char out[600];
+        nib_merge_options o = { .model = golden(names[i]), .out = out, .dtype = "float32" };
+        nib_error err;
+
+        snprintf(out, sizeof out, "%s/%s", test_tmpdir(), names[i]);
+        REQUIRE_OK(nib_merge(ctx, &o, &err), err);
+        check_logits(ctx, out, names[i], 1e-4);
+    }
+}
+
+static void test_planned(void)
+{
+    for (size_t i = 0; i < NIB_COUNT(names); i++) {
+        nib_ctx *ctx = test_ctx();
+        nib_model *m = NULL, *blank = NULL;
+        nib_error err;
+
+        REQUIRE_OK(open_model(ctx, golden(names[i]), false, &m, &err), err);
+        REQUIRE_OK(open_model(ctx, golden(names[i]), true, &blank, &err), err);
+        /* scales are float32 here, and counted in the type of config.json */
+        CHECK(m->parameters == blank->parameters && blank->weight_bytes < m->weight_bytes &&
+                  blank->weight_bytes > m->weight_bytes / 3,
+              "%s: %zu parameters in %zu bytes, planned are %zu in %zu", names[i],
+              (size_t)m->parameters, (size_t)m->weight_bytes, (size_t)blank->parameters,
+              (size_t)blank->weight_bytes);
+        nib_model_close(blank);
+        nib_model_close(m);
+    }
+}
+
+int main(void)
+{
+    static const test_case cases[] = { { "logits are mlx_lm's", test_logits },
+                                       { "merged", test_merged },
+                                       { "planned", test_planned } };
+    return test_main("mlx_models", cases, NIB_COUNT(cases));
+}
