@@ -9,8 +9,8 @@
  *
  * Experts are stacks of such; where the family's own files have stacks too, gate and up are two
  * halves of one (mlx_names.h).  Linears and embeddings alike, a tied head being the embedding.
- * Which modules are packed the tensors say (`scales`); how, config.json, which names no method.  The
- * module's own bias is M.bias. */
+ * Which modules are packed the tensors say (`scales`); how, config.json, which names no method.
+ * The module's own bias is M.bias. */
 #include <stdio.h>
 
 #include "quant/formats.h"

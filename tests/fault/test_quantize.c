@@ -16,6 +16,9 @@ typedef struct scene {
     bool targeted;            /* bits are allotted: errors are measured first */
     bool gguf;                /* the model is such a file */
     bool merged;              /* an adapter is merged, and the sum calibrated */
+    bool two_ways;            /* it was trained on NF4: into the dense weights, and as it knew them
+                                 */
+    path trained;
 } scene;
 
 static path in(const char *dir, const char *name)
@@ -32,7 +35,7 @@ static bool quantize(const scene *s, const char *out, const faulty_run *fault, f
         s->targeted ? "6" : "4", "--group-size", "32",
         "--calibration-data", s->data.s, "--overwrite", "--threads", "1", NULL
     };
-    const path adapter = in(s->model.s, "adapter");
+    const path adapter = s->two_ways ? s->trained : in(s->model.s, "adapter");
     const char *const merge[] = {
         "merge", s->model.s, out, "--adapter", adapter.s, "--format", "gptq",
         "--bits", "4", "--group-size", "32", "--calibration-data", s->data.s, "--overwrite",
@@ -43,6 +46,18 @@ static bool quantize(const scene *s, const char *out, const faulty_run *fault, f
     run.arguments = s->merged ? merge : arguments;
     run.under = s->work.s;
     return faulty_nibble(&run, end);
+}
+
+/* An adapter of the model's NF4 form. */
+static bool train(scene *s, faulty_end *end)
+{
+    const char *const arguments[] = {
+        "finetune", s->model.s, "--data", s->data.s, "--output-dir", s->trained.s, "--load-in-4bit",
+        "--bnb-4bit-quant-type", "nf4", "--max-steps", "2", "--learning-rate", "0.1", "--r", "2",
+        "--save-steps", "0", "--threads", "1", NULL
+    };
+
+    return faulty_nibble(&(faulty_run){ .arguments = arguments, .under = s->work.s }, end);
 }
 
 static bool set_up(scene *s)
@@ -63,7 +78,13 @@ static bool set_up(scene *s)
     for (int i = 0; f && i < 12; i++)
         fprintf(f, "{\"input_ids\": [%d, %d, %d, %d, %d, %d]}\n", 1 + i, 40 - i, 3 + 2 * i, 7,
                 9 + i, 60 - 3 * i);
-    if (!f || fclose(f) || !quantize(s, s->wanted.s, &(faulty_run){ 0 }, &end)) return false;
+    s->trained = in(test_tmpdir(), "trained");
+    if (!f || fclose(f)) return false;
+    if (s->two_ways) {
+        if (!train(s, &end)) return false;
+        CHECK(end.exit_code == 0, "%s", end.said);
+    }
+    if (!quantize(s, s->wanted.s, &(faulty_run){ 0 }, &end)) return false;
     CHECK(end.exit_code == 0, "%s", end.said);
     return end.exit_code == 0;
 }
@@ -92,8 +113,10 @@ static void check_resumes(const scene *s, const char *action, long k, long *resu
     REQUIRE(quantize(s, s->out.s, &(faulty_run){ 0 }, &end));
     CHECK(end.exit_code == 0 && is_wanted(s), "after %s at call %ld: exit %d: %s", action, k,
           end.exit_code, end.said);
-    CHECK(access(in(s->work.s, "out.unfinished").s, F_OK), "%s at call %ld: layers are left",
-          action, k);
+    CHECK(access(in(s->work.s, "out.unfinished").s, F_OK) &&
+              access(in(s->work.s, "out.original.unfinished").s, F_OK) &&
+              access(in(s->work.s, "out.decoded.unfinished").s, F_OK),
+          "%s at call %ld: layers are left", action, k);
     *resumed += strstr(end.said, "layers are finished") != NULL;
 }
 
@@ -108,6 +131,8 @@ static void disturb(const char *action, int exit_code, long step, const scene *k
     REQUIRE(quantize(&s, s.out.s, &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s", end.said);
     calls = end.calls;
     CHECK(calls > 20 && is_wanted(&s), "%ld calls", calls);
+    CHECK(!s.two_ways || (strstr(end.said, "original") && strstr(end.said, "decoded")),
+          "one way alone: %s", end.said);
     for (long k = 1; k <= calls; k += step) {
         REQUIRE(put_back(&s) &&
                 quantize(&s, s.out.s, &(faulty_run){ .call = k, .action = action }, &end));
@@ -124,6 +149,10 @@ static void test_torn(void) { disturb("torn", -1, 4, &(scene){ 0 }); }
 static void test_no_space(void) { disturb("enospc", 1, 3, &(scene){ 0 }); }
 static void test_killed_target(void) { disturb("kill", -1, 7, &(scene){ .targeted = true }); }
 static void test_killed_merge(void) { disturb("kill", -1, 7, &(scene){ .merged = true }); }
+static void test_killed_ways(void)
+{
+    disturb("kill", -1, 13, &(scene){ .merged = true, .two_ways = true });
+}
 static void test_killed_gguf(void) { disturb("kill", -1, 11, &(scene){ .gguf = true }); }
 static void test_merge_no_space(void) { disturb("enospc", 1, 11, &(scene){ .merged = true }); }
 
@@ -135,6 +164,7 @@ int main(void)
         { "no space", test_no_space },
         { "killed with a target", test_killed_target },
         { "a merge is killed", test_killed_merge },
+        { "a merge two ways is killed", test_killed_ways },
         { "a GGUF file's is killed", test_killed_gguf },
         { "a merge without space", test_merge_no_space },
     };
