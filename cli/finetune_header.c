@@ -145,6 +145,9 @@ static void print_details(session *s, const nib_run_report *r)
     if (r->fits)
         session_line(s, "%.3g s a step, %.3g hours an epoch", r->seconds_per_step,
                      r->seconds_per_epoch / 3600);
+    if (r->fits && r->evaluations)
+        session_line(s, "%.3g s an evaluation, %llu of them", r->seconds_per_evaluation,
+                     (unsigned long long)r->evaluations);
 }
 
 void print_run_header(session *s, const nib_finetune_options *o, const nib_run_report *r,

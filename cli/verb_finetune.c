@@ -33,6 +33,9 @@ static void print_plan_json(const nib_run_report *r)
         r->per_device_train_batch_size, r->gradient_accumulation_steps, r->max_seq_length,
         r->length_by_memory ? "true" : "false", r->weights_missing ? "true" : "false");
     print_json_number(stdout, r->fits ? r->seconds_per_epoch : NAN);
+    printf(", \"evaluations\": %llu, \"seconds_per_evaluation\": ",
+           (unsigned long long)r->evaluations);
+    print_json_number(stdout, r->fits ? r->seconds_per_evaluation : NAN);
     printf(", \"seconds_total\": ");
     print_json_number(stdout, r->fits ? r->seconds_total : NAN);
     print_json_member_sources(stdout, r->sources, r->source_count);

@@ -218,8 +218,11 @@ typedef struct nib_run_report { /* before step 1 */
     const char *advice;         /* a micro-batch that would fit, or "" */
     int per_device_train_batch_size, gradient_accumulation_steps; /* as chosen */
     int tokens_per_batch;       /* in place of the batch size; or 0 */
-    /* From a short trial; 0: not measured. */
-    double seconds_per_step, seconds_per_epoch, seconds_total;
+    uint64_t evaluations;       /* of these, from here to the last step */
+    /* From a short trial; 0: not measured.  An evaluation is the loss, and answers where
+     * metric_for_best_model is of those, each as long as the one that is wanted; the total has
+     * steps and evaluations, an epoch steps alone. */
+    double seconds_per_step, seconds_per_evaluation, seconds_per_epoch, seconds_total;
     const char *compute_dtype, *isa;
     const char *settings;       /* every value that changes the result, lines */
 } nib_run_report;

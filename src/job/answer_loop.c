@@ -1,6 +1,8 @@
 /* answer_loop.c - see answer_loop.h. */
 #include "job/answer_loop.h"
 
+#include <math.h>
+
 #include "job/generate_borrowed.h"
 
 /* --- what is asked --- */
@@ -117,23 +119,60 @@ nib_status nib_answer_loop_allocate(nib_answer_loop *a, nib_error *err)
     return a->ctx ? nib_generator_reserve(a->generator, a->capacity, err) : NIB_OK;
 }
 
-static nib_status answer(nib_answer_loop *a, size_t i, nib_error *err)
+/* The answer to record i, of at most so many tokens. */
+static nib_status ask(nib_answer_loop *a, size_t i, size_t most, nib_generate_result *result,
+                      nib_error *err)
 {
     nib_record r = nib_dataset_record(a->data, i);
     nib_generate_options how;
-    nib_generate_result result;
     nib_status status;
 
     nib_generate_defaults(&how);
     how.do_sample = 0;
-    how.max_new_tokens = (int)most_after(a, a->asked[i].prompt);
+    how.max_new_tokens = (int)nib_min(most, most_after(a, a->asked[i].prompt));
     how.float32_matmul_precision = "highest";
-    status = nib_generator_run_tokens(a->generator, r.ids, a->asked[i].prompt, &how, &result, err);
-    if (status) return nib_fail_in(err, status, "%s: record %zu of those read", a->name, i + 1);
+    status = nib_generator_run_tokens(a->generator, r.ids, a->asked[i].prompt, &how, result, err);
+    return status ? nib_fail_in(err, status, "%s: record %zu of those read", a->name, i + 1)
+                  : NIB_OK;
+}
+
+static nib_status answer(nib_answer_loop *a, size_t i, nib_error *err)
+{
+    nib_generate_result result;
+    nib_status status = ask(a, i, SIZE_MAX, &result, err);
+
+    if (status) return status;
     status = nib_answer_score_one(a->ctx, result.text ? result.text : "", a->wanted[i],
                                   &a->scores[i], err);
     nib_generate_result_free(a->generator, &result);
     return status;
+}
+
+nib_status nib_answer_loop_trial(nib_answer_loop *a, double *seconds, nib_error *err)
+{
+    enum { NEW = 9 };
+    nib_precision before;
+    nib_generate_result result;
+    double prompts = 0, answers = 0;
+    nib_status status;
+
+    *seconds = 0;
+    if (!a->ctx || !a->records) return NIB_OK;
+    before = a->graph->precision;
+    nib_generator_changed(a->generator);
+    status = ask(a, 0, NEW, &result, err);
+    a->graph->precision = before;
+    if (status) return status;
+    for (size_t i = 0; i < a->records; i++) {
+        size_t prompt = a->asked[i].prompt, length = nib_dataset_record(a->data, i).length;
+        prompts += (double)prompt;
+        answers += (double)nib_min(length - nib_min(prompt, length), most_after(a, prompt));
+    }
+    *seconds = result.prefill_seconds / fmax((double)result.prompt_tokens, 1) * prompts;
+    if (result.new_tokens > 1)
+        *seconds += result.decode_seconds / (double)(result.new_tokens - 1) * answers;
+    nib_generate_result_free(a->generator, &result);
+    return NIB_OK;
 }
 
 nib_status nib_answer_loop_run(nib_answer_loop *a, double *means,

@@ -40,6 +40,9 @@ nib_status nib_answer_loop_plan(nib_answer_loop *a, const char *dir, nib_tokeniz
                                 nib_model *model, nib_adapter *adapter, nib_error *err);
 /* Takes a->bytes.  Nothing for a zeroed one, as the next. */
 nib_status nib_answer_loop_allocate(nib_answer_loop *a, nib_error *err);
+/* *seconds: what answering all takes, by the first record's prompt and a few new tokens, were each
+ * answer as long as the one that is wanted.  0 for a zeroed one.  As nib_answer_loop_run(). */
+nib_status nib_answer_loop_trial(nib_answer_loop *a, double *seconds, nib_error *err);
 /* Answers all; means [NIB_ANSWER_SCORES].  progress: or NULL.  Changes no parameter.
  * NIB_E_INTERRUPTED; NIB_E_NUMERIC: a logit is not finite. */
 nib_status nib_answer_loop_run(nib_answer_loop *a, double *means,

@@ -141,6 +141,20 @@ static nib_status embed_all(nib_ctx *ctx, nib_embedded *e, double *loss, nib_err
     return status;
 }
 
+static double embed_trial(nib_embedded *e)
+{
+    double start = nib_clock_seconds();
+    size_t count = nib_min(e->batch, e->texts.records);
+
+    nib_embedder_forward(&e->embedder, e->run, e->order, count);
+    return (nib_clock_seconds() - start) * (double)e->texts.records / (double)count;
+}
+
+double nib_compared_trial(nib_compared *c)
+{
+    return embed_trial(&c->own) + (c->corpus ? embed_trial(&c->more) : 0);
+}
+
 /* --- the whole --- */
 
 nib_status nib_compared_open(nib_ctx *ctx, nib_graph *graph, const nib_embedder *from,

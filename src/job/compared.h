@@ -46,6 +46,8 @@ nib_status nib_compared_open(nib_ctx *ctx, nib_graph *graph, const nib_embedder 
 nib_status nib_compared_allocate(nib_compared *c, nib_error *err);
 uint64_t nib_compared_bytes(const nib_compared *c);
 void nib_compared_close(nib_compared *c); /* zeroed is fine */
+/* Seconds that the embedding of all texts takes, by that of a batch. */
+double nib_compared_trial(nib_compared *c);
 /* Sets loss and scores.  NIB_E_INTERRUPTED; NIB_E_NUMERIC: an embedding is not finite. */
 nib_status nib_compared_run(nib_compared *c, nib_error *err);
 

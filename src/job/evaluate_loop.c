@@ -184,3 +184,22 @@ nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
     *loss = sum / targets;
     return NIB_OK;
 }
+
+double nib_eval_loop_trial(nib_eval_loop *e)
+{
+    double start = nib_clock_seconds(), tokens = 0, first = 0;
+    size_t n, count;
+
+    if (!e->ctx) return 0;
+    if (e->compared.ctx) return nib_compared_trial(&e->compared);
+    n = nib_dataset_count(e->data);
+    count = nib_min(e->batch, n);
+    nib_run_forward(e->run, nib_batch_make(&e->maker, e->data, e->order, count, 0));
+    nib_run_loss(e->run);
+    start = nib_clock_seconds() - start;
+    for (size_t i = 0; i < n; i++) {
+        tokens += (double)nib_dataset_record(e->data, e->order[i]).length;
+        if (i + 1 == count) first = tokens;
+    }
+    return start * tokens / fmax(first, 1);
+}

@@ -41,6 +41,8 @@ uint64_t nib_eval_loop_bytes(const nib_eval_loop *e); /* of its arenas */
  * in the file's order, so that the sum has one order.  Changes no parameter.  NIB_E_INTERRUPTED,
  * NIB_E_NUMERIC (with the records and the module). */
 nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err);
+/* Seconds that a run takes, by its first batch.  0 for a zeroed one. */
+double nib_eval_loop_trial(nib_eval_loop *e);
 /* What else the last run measured; false: nothing, for the data has no answers but words.  scores
  * NULL: only asks. */
 bool nib_eval_loop_scores(nib_eval_loop *e, nib_scores *scores);

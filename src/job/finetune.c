@@ -369,7 +369,22 @@ static nib_status prepare(job *j, nib_error *err)
     return status;
 }
 
-/* A dry run takes memory only when there is enough, and then times a step. */
+/* What an evaluation takes, with its answers. */
+static nib_status try_evaluation(job *j, nib_error *err)
+{
+    double answers;
+    nib_status status = NIB_OK;
+
+    if (!nib_finetune_evaluations_left(j)) return NIB_OK;
+    if (j->o->dry_run) status = nib_eval_loop_allocate(&j->eval, err);
+    if (!status && j->o->dry_run) status = nib_answer_loop_allocate(&j->answers, err);
+    if (!status) status = nib_answer_loop_trial(&j->answers, &answers, err);
+    if (!status) j->evaluation_seconds = nib_eval_loop_trial(&j->eval) + answers;
+    return status;
+}
+
+/* A dry run takes memory only when there is enough, and then times a step and a part of an
+ * evaluation. */
 static nib_status try_step(job *j, nib_error *err)
 {
     nib_status status = NIB_OK;
@@ -382,7 +397,7 @@ static nib_status try_step(job *j, nib_error *err)
         if (!status) status = nib_trainer_allocate(j->trainer, NULL, err);
     }
     if (!status) j->trial_seconds = nib_trainer_trial(j->trainer);
-    return status;
+    return status ? status : try_evaluation(j, err);
 }
 
 /* Which set of defaults holds; of the libraries' the values that are others, theirs in brackets. */
@@ -485,7 +500,10 @@ static void report_start(job *j)
     nib_dataset_epoch_tokens(j->data, &r.tokens_per_epoch, &r.supervised_per_epoch);
     r.seconds_per_step = j->trial_seconds;
     r.seconds_per_epoch = j->trial_seconds * (double)j->trainer->layout.per_epoch;
-    r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step);
+    r.evaluations = nib_finetune_evaluations_left(j);
+    r.seconds_per_evaluation = j->evaluation_seconds;
+    r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step) +
+                      j->evaluation_seconds * (double)r.evaluations;
     describe(j);
     describe_trained(j);
     nib_base_form(j->model, j->form);

@@ -40,7 +40,9 @@ typedef struct nib_finetune_job {
     bool length_is_free;        /* nobody gave max_seq_length: it is what the memory allows */
     bool length_by_memory;      /* and that was less than the longest record */
     nib_memory_plan plan;
-    double trial_seconds;
+    double trial_seconds;       /* of a step */
+    double evaluation_seconds;  /* of an evaluation: of the trial, then of the last one */
+    double evaluated_seconds;   /* of all evaluations of this process */
     nib_eval_loop eval;         /* zeroed without eval_strategy */
     nib_answer_loop answers;    /* zeroed where metric_for_best_model is of no answers */
     nib_trainer_state state;
@@ -91,6 +93,8 @@ bool nib_finetune_wants_best(const nib_train_options *t);
 bool nib_finetune_metric_is_perplexity(const nib_train_options *t);
 /* Of answers to the evaluation records, for models that write text. */
 bool nib_finetune_metric_is_judged(const nib_train_options *t, nib_answer_score *score);
+/* Evaluations between here and the last step, were there no early stop. */
+uint64_t nib_finetune_evaluations_left(const nib_finetune_job *j);
 /* Shows an evaluation to a schedule that goes by them (nib_trainer_judge()). */
 void nib_finetune_judge_rates(nib_finetune_job *j, const nib_log_entry *e);
 const char *nib_finetune_metric(const nib_train_options *t); /* "eval_loss", ... */

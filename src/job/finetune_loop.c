@@ -20,6 +20,17 @@ static bool is_due(const job *j, const char *strategy, int steps)
     return strcmp(strategy, "epoch") == 0 && (nib_trainer_epoch_ended(t) || t->step == t->steps);
 }
 
+uint64_t nib_finetune_evaluations_left(const job *j)
+{
+    const nib_train_options *o = &j->o->train;
+    const nib_trainer *t = j->trainer;
+    bool epochs = strcmp(o->eval_strategy, "epoch") == 0;
+    uint64_t every = epochs ? t->layout.per_epoch : (uint64_t)nib_finetune_eval_steps(o);
+
+    if (!j->eval.ctx || !every || (!epochs && strcmp(o->eval_strategy, "steps") != 0)) return 0;
+    return t->steps / every - t->step / every + (epochs && t->steps % every && t->step < t->steps);
+}
+
 static bool is_save_due(const job *j)
 {
     const nib_train_options *o = &j->o->train;
@@ -38,6 +49,15 @@ static nib_status log_entry(job *j, const nib_log_entry *e, nib_error *err)
 
 /* --- training steps --- */
 
+static double seconds_left(const job *j, double now)
+{
+    const nib_trainer *t = j->trainer;
+    double trained = now - j->session_began - j->evaluated_seconds;
+
+    return trained / (double)(t->step - j->session_step) * (double)(t->steps - t->step) +
+           j->evaluation_seconds * (double)nib_finetune_evaluations_left(j);
+}
+
 static nib_status report_step(job *j, const nib_trainer_step *s, nib_error *err)
 {
     double now = nib_clock_seconds();
@@ -52,9 +72,7 @@ static nib_status report_step(job *j, const nib_trainer_step *s, nib_error *err)
                           .learning_rate = s->learning_rate,
                           .tokens_per_second =
                               (double)j->session_tokens / fmax(now - j->window_began, 1e-9),
-                          .seconds_left =
-                              (now - j->session_began) / (double)(t->step - j->session_step) *
-                                          (double)(t->steps - t->step) };
+                          .seconds_left = seconds_left(j, now) };
 
     if (j->o->on_step) j->o->on_step(j->o->user, &r);
     *w = (nib_log_window){ 0 };
@@ -198,6 +216,8 @@ static nib_status evaluate(job *j, nib_error *err)
     status = answer(j, &e, &means, err);
     if (status) return status;
     seconds = fmax(nib_clock_seconds() - began, 1e-9);
+    j->evaluation_seconds = seconds;
+    j->evaluated_seconds += seconds;
     r = (nib_eval_report){ .step = j->trainer->step, .epoch = j->state.epoch, .eval_loss = loss,
                            .perplexity = scored ? (double)NAN : exp(loss),
                            .eval_runtime = seconds };

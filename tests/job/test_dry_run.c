@@ -2,6 +2,7 @@
  * models, with the numbers of parameters their users know; the plan of every small model with and
  * without its weights; a micro-batch that fits; nothing written, nothing taken when it does not
  * fit. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -169,6 +170,46 @@ static void test_demo(void)
     CHECK(s.report.seconds_per_epoch > 0 && s.report.all_parameters == 2917824, "%" PRIu64,
           s.report.all_parameters);
     CHECK(!nib_file_exists("out/demo"), "nothing is written");
+}
+
+/* Evaluations count, as often as there are some, and answers among them. */
+static void test_evaluations(void)
+{
+    static const struct { const char *strategy, *steps, *metric; unsigned count; } cases[] = {
+        { "no", "1", "loss", 0 },
+        { "steps", "40", "loss", 3 },
+        { "epoch", "1", "loss", 6 },
+        { "steps", "40", "exact_match", 3 },
+    };
+    double losses = 0;
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        char recipe[600], model[600], data[600];
+        const char *settings[] = {
+            "model_name_or_path", model, "data", data, "dry_run", "true", "eval_data", data,
+            "eval_strategy", cases[i].strategy, "eval_steps", cases[i].steps, "save_strategy", "no",
+            "metric_for_best_model", cases[i].metric, NULL };
+        const nib_run_report *r;
+        seen s;
+        nib_error err;
+
+        snprintf(recipe, sizeof recipe, "%s", test_data("recipes/demo.yaml"));
+        snprintf(model, sizeof model, "%s", test_data("models/pico"));
+        snprintf(data, sizeof data, "%s", test_data("models/shop.jsonl"));
+        REQUIRE_OK(plan(test_ctx(), recipe, settings, &s, &err), err);
+        r = &s.report;
+        CHECK(r->evaluations == cases[i].count, "%s: %u evaluations", cases[i].strategy,
+              (unsigned)r->evaluations);
+        CHECK((r->seconds_per_evaluation > 0) == (cases[i].count > 0), "%s: %g s an evaluation",
+              cases[i].strategy, r->seconds_per_evaluation);
+        CHECK(fabs(r->seconds_total - r->seconds_per_step * (double)r->steps -
+                   r->seconds_per_evaluation * (double)r->evaluations) <= 1e-9 * r->seconds_total,
+              "%s: %g s in all", cases[i].strategy, r->seconds_total);
+        if (i == 1) losses = r->seconds_per_evaluation;
+        /* a token at a time: far more than all at once */
+        CHECK(i != 3 || r->seconds_per_evaluation > 1.2 * losses, "%g s with answers, %g without",
+              r->seconds_per_evaluation, losses);
+    }
 }
 
 static const char records[] =
@@ -448,6 +489,7 @@ int main(void)
 {
     static const test_case cases[] = { { "recipes", test_recipes },
                                        { "demo", test_demo },
+        { "evaluations count", test_evaluations },
                                        { "blank_equals_real", test_blank_equals_real },
                                        { "micro_batch", test_micro_batch },
                                        { "paged", test_paged },
