@@ -142,9 +142,11 @@ typedef struct nib_train_options {
     double warmup_ratio;        /* or NAN */
     /* Of embeddings (task_type FEATURE_EXTRACTION), sentence-transformers' names: the loss,
      * "MultipleNegativesRankingLoss", "CoSENTLoss", "CosineSimilarityLoss" or "TripletLoss" (NULL:
-     * by the records), what it multiplies cosines by (0: 20), a triplet's margin (0: 5), and the
+     * by the records), how rows are pooled (names with commas, joined in this order: cls, max,
+     * mean, mean_sqrt_len_tokens, weightedmean, lasttoken; NULL: as the directory has it, else
+     * mean), what it multiplies cosines by (0: 20), a triplet's margin (0: 5), and the
      * first so many numbers that are to be embeddings too (none: the whole alone). */
-    const char *loss;
+    const char *loss, *pooling;
     double scale, triplet_margin;
     const int *matryoshka_dims;
     size_t matryoshka_dim_count;

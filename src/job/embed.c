@@ -41,17 +41,8 @@ typedef struct embedding {
 
 static nib_status choose_pooling(embedding *e, nib_error *err)
 {
-    const char *at = e->o->pooling;
-    nib_status status = NIB_OK;
-
     e->pooler = e->sentence.pooler;
-    if (!at) return NIB_OK;
-    e->pooler.count = 0;
-    for (const char *end; at && !status; at = *end ? end + 1 : NULL) {
-        end = at + strcspn(at, ",");
-        status = nib_pooler_add(&e->pooler, at, (size_t)(end - at), "--pooling", err);
-    }
-    return status;
+    return e->o->pooling ? nib_pooler_read(&e->pooler, e->o->pooling, "--pooling", err) : NIB_OK;
 }
 
 static nib_status choose_prompt(embedding *e, nib_error *err)

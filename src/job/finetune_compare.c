@@ -25,8 +25,11 @@ nib_status nib_finetune_find_sentence(job *j, nib_error *err)
         return NIB_OK;
     j->options.model.task = NIB_TASK_FEATURE_EXTRACTION;
     status = nib_sentence_open_with(j->ctx, j->o->model.model, j->o->adapter, &j->sentence, err);
-    if (!status) j->options.model.model = j->sentence.model_dir;
-    return status;
+    if (status) return status;
+    j->options.model.model = j->sentence.model_dir;
+    return j->o->train.pooling ? nib_pooler_read(&j->sentence.pooler, j->o->train.pooling,
+                                                 "pooling", err)
+                               : NIB_OK;
 }
 
 nib_status nib_finetune_check_compared(const job *j, nib_error *err)

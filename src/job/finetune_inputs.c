@@ -72,10 +72,10 @@ static nib_status check_of_embeddings(const job *j, nib_task task, nib_error *er
     const nib_train_options *o = &j->o->train;
 
     if (task == NIB_TASK_FEATURE_EXTRACTION ||
-        !(o->loss || o->scale > 0 || o->triplet_margin > 0 || o->matryoshka_dim_count ||
-          o->mini_batch_size))
+        !(o->loss || o->pooling || o->scale > 0 || o->triplet_margin > 0 ||
+          o->matryoshka_dim_count || o->mini_batch_size))
         return NIB_OK;
-    return nib_fail(err, NIB_E_INVALID, "loss, scale, triplet_margin, matryoshka_dims and "
+    return nib_fail(err, NIB_E_INVALID, "loss, pooling, scale, triplet_margin, matryoshka_dims and "
                     "mini_batch_size are of embeddings (task_type FEATURE_EXTRACTION), and this "
                     "is %s", nib_task_name(task));
 }

@@ -151,6 +151,9 @@ const nib_recipe_row nib_recipe_rows[] = {
           "MultipleNegativesRankingLoss CoSENTLoss CosineSimilarityLoss TripletLoss", "TripletLoss",
           "of embeddings; default: MultipleNegativesRankingLoss, of records with a score "
           "CoSENTLoss")
+    RESULT("pooling", SENTENCE, TEXT, o.train.pooling, "cls",
+           "of a text's rows: cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken, or "
+           "some of them with commas; default: the directory's, else mean")
     RESULT_IF(COMPARED, "scale", SENTENCE, FLOAT, o.train.scale, "20",
               "of the loss's cosines; 0: 20")
     RESULT_IF(COMPARED, "triplet_margin", SENTENCE, FLOAT, o.train.triplet_margin, "5",
@@ -197,6 +200,7 @@ const nib_recipe_row nib_recipe_rows[] = {
             "numbers of words whose rows of the embedding are trained too")
     RESULT("layers_pattern", LORA, NAMES, o.lora.layers_pattern, "layers",
            "the name before a layer's number")
+    ALIAS("pooling_mode", SENTENCE, "pooling")
     ALIAS("base_model_name_or_path", LORA, "base_model_name")
     ALIAS("lora_r", LORA, "r")
     ALIAS("lora_target_modules", LORA, "target_modules")

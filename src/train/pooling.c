@@ -32,6 +32,18 @@ nib_status nib_pooler_add(nib_pooler *p, const char *name, size_t bytes, const c
     return NIB_OK;
 }
 
+nib_status nib_pooler_read(nib_pooler *p, const char *list, const char *where, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    p->count = 0;
+    for (const char *end; list && !status; list = *end ? end + 1 : NULL) {
+        end = list + strcspn(list, ",");
+        status = nib_pooler_add(p, list, (size_t)(end - list), where, err);
+    }
+    return status;
+}
+
 void nib_pooler_rows(const nib_pooler *p, size_t length, size_t skip, size_t *first, size_t *last)
 {
     bool all = p->count > 1;

@@ -26,6 +26,8 @@ const char *nib_pool_name(nib_pool_mode mode);
  * already; `where` names the place. */
 nib_status nib_pooler_add(nib_pooler *p, const char *name, size_t bytes, const char *where,
                           nib_error *err);
+/* The modes of a list with commas, in place of those that are there. */
+nib_status nib_pooler_read(nib_pooler *p, const char *list, const char *where, nib_error *err);
 /* Only these rows of a text are read: [*first, *last) of `length` tokens, the first `skip` of which
  * do not count. */
 void nib_pooler_rows(const nib_pooler *p, size_t length, size_t skip, size_t *first, size_t *last);

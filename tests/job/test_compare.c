@@ -467,6 +467,40 @@ static void test_refusals(void)
     json_decref(want);
 }
 
+/* What was asked for goes before what the directory has; it stands beside what was trained. */
+static void test_pooling(void)
+{
+    json_t *want = expected_of("ranking"), *config;
+    const char *out = test_tmpdir();
+    nib_finetune_options o = options_for(&kinds[0], want, out);
+    char path[600];
+    nib_error err;
+
+    o.adapter = NULL;
+    o.train.max_steps = 1;
+    o.train.pooling = "cls,weightedmean";
+    REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+    snprintf(path, sizeof path, "%s/1_Pooling/config.json", out);
+    config = json_load_file(path, 0, NULL);
+    REQUIRE(config, "%s", path);
+    CHECK(json_is_true(json_object_get(config, "pooling_mode_cls_token")) &&
+              json_is_true(json_object_get(config, "pooling_mode_weightedmean_tokens")) &&
+              json_is_false(json_object_get(config, "pooling_mode_mean_tokens")),
+          "other modes than were asked for");
+    o.train.pooling = "cls,first";
+    CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_INVALID &&
+              strstr(err.message, "pooling: pooling 'first' is not known, known are cls, max"),
+          "%s", err.message);
+    o.train.pooling = "cls";
+    o.train.loss = NULL;
+    o.task_type = "MASKED_LM";
+    o.model.model = golden("encoders", "bert-mlm");
+    CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_INVALID &&
+              strstr(err.message, "loss, pooling, scale"), "%s", err.message);
+    json_decref(config);
+    json_decref(want);
+}
+
 int main(void)
 {
     static const test_case cases[] = {
@@ -478,6 +512,7 @@ int main(void)
         { "dense_folder", test_dense_folder },
         { "cached", test_cached },       { "resume", test_resume },   { "batches", test_batches },
         { "merged", test_merged },       { "refusals", test_refusals },
+        { "pooling", test_pooling },
     };
 
     return test_main("compare", cases, NIB_COUNT(cases));
