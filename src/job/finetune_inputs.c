@@ -167,7 +167,7 @@ static nib_status open_data(job *j, const nib_labels *known, nib_error *err)
                                   .task = o->model.task, .positions = outline->positions,
                                   .box_limit = outline->box_limit,
                                   .refused = outline->refused_fields,
-                                  .labels = known->known ? known : NULL,
+                                  .labels = known->known ? known : NULL, .labels_matter = true,
                                   .guessed_task = j->guessed_task, .mask_seed = t->seed,
                                   .regression =
                                       nib_labels_are_graded(&o->model) ||

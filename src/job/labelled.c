@@ -226,11 +226,15 @@ nib_status nib_check_types(const nib_graph *g, const nib_dataset *d, const char 
     for (size_t i = 0; rows && i < nib_dataset_count(d); i++) {
         nib_record r = nib_dataset_record(d, i);
         for (uint32_t t = 0; r.types && t < r.length; t++)
-            if (r.types[t] >= rows)
+            if (r.types[t] >= rows) {
+                const char *second = nib_dataset_second(d);
                 return nib_fail(err, NIB_E_UNSUPPORTED,
-                                "%s: record %zu: token %u has type %u (of a second text), the "
-                                "model has %zu type%s: it takes one text",
-                                name, i + 1, t, r.types[t], rows, rows == 1 ? "" : "s");
+                                "%s: record %zu: %s%s%stoken %u has type %u (of a second text), "
+                                "the model has %zu type%s: it takes one text; leave the other out, "
+                                "or put both into one field", name, i + 1,
+                                second ? "field '" : "", second ? second : "", second ? "': " : "",
+                                t, r.types[t], rows, rows == 1 ? "" : "s");
+            }
     }
     return NIB_OK;
 }

@@ -56,7 +56,7 @@ static nib_status open_data(preview *p, nib_error *err)
 {
     const nib_preview_options *o = p->o;
     nib_data_options data = settle(o);
-    nib_dataset_source source = { .options = &data, .model_dir = o->model,
+    nib_dataset_source source = { .options = &data, .model_dir = o->model, .labels_matter = true,
                                   .now = (int64_t)time(NULL) };
     json_t *json = NULL;
     nib_outline outline;

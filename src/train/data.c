@@ -225,6 +225,7 @@ void nib_dataset_warn_ends(const nib_dataset *d)
 size_t nib_dataset_count(const nib_dataset *d) { return d->count; }
 nib_data_counts nib_dataset_counts(const nib_dataset *d) { return d->counts; }
 nib_record_shape nib_dataset_shape(const nib_dataset *d) { return d->shape; }
+const char *nib_dataset_second(const nib_dataset *d) { return d->second; }
 const nib_labels *nib_dataset_labels(const nib_dataset *d) { return &d->labels; }
 const nib_questions *nib_dataset_questions(const nib_dataset *d) { return &d->questions; }
 const nib_masking *nib_dataset_masking(const nib_dataset *d) { return &d->masking; }

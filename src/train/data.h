@@ -72,6 +72,7 @@ typedef struct nib_dataset_source {
     bool regression;            /* labels are numbers, whatever they look like */
     bool guessed_task;          /* nobody asked for it: records that look otherwise are refused */
     uint64_t mask_seed;         /* MASKED_LM: of the words that are hidden */
+    bool labels_matter;         /* CAUSAL_LM: a label beside a text is refused, not passed over */
     bool unlabelled;            /* labels are not read; the answers of words are their numbers */
     const nib_labels *labels;   /* whose classes are the known ones; NULL: made of the records */
     size_t positions;           /* the most tokens that the model takes, 0: any number; of records
@@ -98,6 +99,8 @@ size_t nib_dataset_count(const nib_dataset *d);
 nib_record nib_dataset_record(const nib_dataset *d, size_t i);
 nib_data_counts nib_dataset_counts(const nib_dataset *d);
 nib_record_shape nib_dataset_shape(const nib_dataset *d);
+/* Of records with labels the field with the second text ("sentence2"), or NULL. */
+const char *nib_dataset_second(const nib_dataset *d);
 const nib_labels *nib_dataset_labels(const nib_dataset *d);
 /* Of a dataset for QUESTION_ANS; else count 0. */
 const nib_questions *nib_dataset_questions(const nib_dataset *d);

@@ -35,6 +35,22 @@ static const char *find(const json_t *record, const char *const *names)
     return NULL;
 }
 
+const char *nib_labelled_label(const json_t *record)
+{
+    for (const char *const *name = labels; *name; name++) {
+        const json_t *value = json_object_get(record, *name);
+        if (value && !json_is_null(value)) return *name;
+    }
+    return NULL;
+}
+
+bool nib_labelled_is_label(const char *name)
+{
+    for (const char *const *known = labels; *known; known++)
+        if (strcmp(name, *known) == 0) return true;
+    return false;
+}
+
 void nib_labelled_settle(nib_data_reader *r, const json_t *record)
 {
     nib_labelled *l = &r->labelled;
@@ -146,6 +162,7 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
                           : masked  ? NIB_SHAPE_TEXT
                           : answers ? NIB_SHAPE_QUESTIONS
                                     : NIB_SHAPE_LABELLED;
+        r->d->second = r->labelled.second;
         return find_mask(r, err);
     }
     r->labelled = (nib_labelled){ .windows = r->labelled.windows };

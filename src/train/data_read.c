@@ -65,6 +65,24 @@ static nib_status judge(reader *r, nib_status status, bool fatal, nib_error *err
     return forgive(r, status, err);
 }
 
+/* A record of a classifier, given to a model of words: its label would be passed over. */
+static nib_status check_label(const reader *r, const json_t *record, const char *where,
+                              nib_error *err)
+{
+    const char *label = nib_labelled_label(record);
+
+    if (r->shaper.shape != NIB_SHAPE_TEXT || !r->in->labels_matter || nib_data_is_labelled(r))
+        return NIB_OK;
+    for (size_t i = 0; i < r->skipped.count && !label; i++)
+        if (nib_labelled_is_label(r->skipped.names[i])) label = r->skipped.names[i];
+    if (!label) return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID,
+                    "%s: field '%s' beside 'text': CAUSAL_LM is trained on the text alone. For a "
+                    "classifier set task_type SEQ_CLS; to teach the label as an answer "
+                    "prompt_template '{text}' and completion_template ' {%s}'; to leave it out "
+                    "template '{text}'", where, label, label);
+}
+
 /* The first good record settles the shape. */
 static nib_status detect(reader *r, const json_t *record, const char *where, nib_error *err)
 {
@@ -74,6 +92,8 @@ static nib_status detect(reader *r, const json_t *record, const char *where, nib
     status = nib_data_is_labelled(r) ? nib_labelled_detect(r, record, where, err)
                                      : nib_shaper_detect(&r->shaper, record, where, err);
     if (status) return status;
+    status = check_label(r, record, where, err);
+    if (status) return r->fatal = true, status;
     r->d->shape = r->shaper.shape;
     snprintf(r->shaped_by, sizeof r->shaped_by, "%.250s", where);
     status = nib_shaper_open(&r->shaper, err);

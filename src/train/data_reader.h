@@ -125,6 +125,9 @@ static inline size_t nib_labelled_limit(const nib_data_reader *r)
 
     return r->in->positions && r->in->positions < limit ? r->in->positions : limit;
 }
+/* The field that has a record's label, and is not null; or NULL.  Is it the name of one? */
+const char *nib_labelled_label(const json_t *record);
+bool nib_labelled_is_label(const char *name);
 void nib_labelled_settle(nib_data_reader *r, const json_t *record);
 nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const char *where,
                                nib_error *err);

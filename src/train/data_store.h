@@ -26,6 +26,7 @@ struct nib_dataset {
     nib_masking masking;      /* vocabulary 0: no words are hidden */
     nib_data_counts counts;
     nib_record_shape shape;
+    const char *second;       /* the field with a record's second text; NULL: there is none */
     char *template_name, *template_hash, *template_text;
     nib_special_tokens special; /* the tokenizer's; its strings live as long as that */
 };

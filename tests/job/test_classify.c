@@ -455,7 +455,7 @@ static void test_one_type(void)
     o.model.model = dir;
     o.model.num_labels = 3;
     o.dry_run = true;
-    snprintf(where, sizeof where, "%s: record 1: token ", data);
+    snprintf(where, sizeof where, "%s: record 1: field 'hypothesis': token ", data);
     CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_UNSUPPORTED && strstr(err.message, where) &&
               strstr(err.message, "has type 1 (of a second text), the model has 1 type"),
           "'%s'", err.message);

@@ -143,6 +143,42 @@ static void test_unused_fields(void)
     }
 }
 
+/* A classifier's record, where a model of words is trained: refused, but for a label that is null
+ * or a template that says what is read.  Elsewhere texts have labels that nobody wants. */
+static void test_labels(void)
+{
+    static const struct { const char *name, *text, *template, *says; bool matter; } cases[] = {
+        { "a.jsonl", "{\"text\": \"a b\", \"label\": 1}\n", NULL,
+          "a.jsonl: line 1: field 'label' beside 'text': CAUSAL_LM is trained on the text alone. "
+          "For a classifier set task_type SEQ_CLS; to teach the label as an answer prompt_template "
+          "'{text}' and completion_template ' {label}'; to leave it out template '{text}'", true },
+        { "b.csv", "text,labels\na b,x\n", NULL, "field 'labels' beside 'text'", true },
+        { "c.jsonl", "{\"text\": \"a b\", \"label\": null}\n", NULL, NULL, true },
+        { "d.jsonl", "{\"text\": \"a b\", \"label\": 1}\n", "{text}", NULL, true },
+        { "e.jsonl", "{\"text\": \"a b\", \"label\": 1}\n", NULL, NULL, false },
+    };
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_ctx *ctx = test_ctx();
+        nib_tokenizer *t = NULL;
+        nib_data_options o = options(cases[i].name, cases[i].text);
+        nib_dataset_source source = { .options = &o, .vocabulary = 2048,
+                                      .labels_matter = cases[i].matter };
+        nib_dataset *d = NULL;
+        nib_error err = { .message = "" };
+
+        o.template_text = cases[i].template;
+        REQUIRE_OK(nib_tokenizer_open(ctx, test_data("models/pico"), &t, &err), err);
+        source.tokenizer = t;
+        CHECK(nib_dataset_open(ctx, &source, &d, &err) ==
+                      (cases[i].says ? NIB_E_INVALID : NIB_OK) &&
+                  (!cases[i].says || strstr(err.message, cases[i].says)),
+              "%s: %s", cases[i].name, err.message);
+        nib_dataset_close(d);
+        nib_tokenizer_close(t);
+    }
+}
+
 static void test_other_warnings(void)
 {
     char text[4000] = "";
@@ -179,6 +215,7 @@ int main(void)
         { "system_and_history", test_system_and_history },
         { "system_of_chats", test_system_of_chats },
         { "unused_fields", test_unused_fields },
+        { "labels", test_labels },
         { "other_warnings", test_other_warnings },
     };
     return test_main("fields", cases, NIB_COUNT(cases));
