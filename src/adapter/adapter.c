@@ -426,8 +426,7 @@ void nib_adapter_close(nib_adapter *a)
 /* --- writing --- */
 
 /* Keys and texts in turn, NULL at the end. */
-static void list_notes(const nib_adapter *a, const char *form, const char *change,
-                       const char *notes[9])
+static void list_notes(const nib_adapter *a, const char *form, const char *notes[9])
 {
     size_t n = 0;
 
@@ -441,9 +440,9 @@ static void list_notes(const nib_adapter *a, const char *form, const char *chang
         notes[n++] = unfinished_key;
         notes[n++] = a->unfinished;
     }
-    if (change[0]) {
+    if (a->base_change[0]) {
         notes[n++] = NIB_BASE_CHANGE_KEY;
-        notes[n++] = change;
+        notes[n++] = a->base_change;
     }
     notes[n] = NULL;
 }
@@ -485,7 +484,6 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     nib_tensor_writer *w = NULL;
     size_t count = 0;
     char form[NIB_BASE_FORM_ROOM];
-    char change[sizeof a->base_change];
     const char *notes[9];
     nib_status status;
 
@@ -502,9 +500,7 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
         else if (!stack && !p->apart) plans[count++] = plan_of(p);
     }
     nib_base_form(a->model, form);
-    memcpy(change, a->base_change, sizeof change);
-    if (a->recoded) nib_merged_fingerprint(a, true, change);
-    list_notes(a, form, change, notes);
+    list_notes(a, form, notes);
     status = nib_tensor_writer_create_noted(a->ctx, dir, "adapter_model", plans, count, 0, notes,
                                             &w, err);
     for (size_t i = 0; i < a->params.count && !status; i++) {

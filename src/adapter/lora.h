@@ -43,7 +43,7 @@ typedef struct nib_adapter {
     /* of the base it was trained on, as the file says; "": it does not */
     char base_form[NIB_BASE_FORM_ROOM];
     char base_change[20]; /* fingerprint of what the start of its training took out of a low-bit
-                           * base, as the file says (merged.h); "": nothing */
+                           * base, taken or as the file says (merged.h); "": nothing */
     char *prompt_form;         /* how its prompts were made (train/prompt_form.h), JSON; NULL: the
                                 * file does not say */
     char unfinished[80]; /* "interrupted after step 3 of 10": what is written is not the end of its

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "adapter/halves.h"
+#include "adapter/merged.h"
 #include "adapter/orthogonal.h"
 #include "adapter/residual.h"
 #include "base/thread.h"
@@ -314,6 +315,7 @@ nib_status nib_start_run(nib_adapter *a, uint64_t seed, const nib_start_options 
             o->progress.report(o->progress.user, "starting the adapter",
                                (double)(i + 1) / (double)a->model->linear_count);
     }
+    if (!status && a->recoded) nib_merged_fingerprint(a, true, a->base_change);
     if (!status && !a->doubled) report(&s);
     return status;
 }

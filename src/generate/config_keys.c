@@ -4,7 +4,6 @@
  * null is a value: the setting is off, as in transformers, also where its default is not. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "format/json.h"
 #include "generate/settings.h"
@@ -87,13 +86,13 @@ static nib_status check_keys(const source *s, nib_error *err)
             if (strcmp(key, refused[i].name) != 0) continue;
             good = true;
             if (asks_for_nothing(value, refused[i].neutral)) continue;
-            text = json_dumps(value, JSON_ENCODE_ANY);
+            text = nib_json_dump(s->ctx, value, JSON_ENCODE_ANY);
             nib_fail(
                 err, NIB_E_UNSUPPORTED,
                 "%s: %s %.100s is not computed here and would change the text; without the key "
                 "(or with null) it is off",
                 s->where, key, text ? text : "");
-            free(text);
+            nib_free(s->ctx, text);
             return NIB_E_UNSUPPORTED;
         }
         if (!good && used + 70 < sizeof unknown)

@@ -106,10 +106,6 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
     status = check_metric(&j->o->train, p.task, err);
     if (!status) status = check_of_embeddings(j, p.task, err);
     if (status) return status;
-    if (p.task != NIB_TASK_CAUSAL_LM && j->o->data.long_records &&
-        strcmp(j->o->data.long_records, "drop") == 0)
-        return nib_fail(err, NIB_E_INVALID, "long_records: drop is for models that write text; "
-                        "records of %s are cut, or leave them out of data", nib_task_name(p.task));
     o->head_seed = j->o->train.seed;
     j->batch_is_free = j->o->train.per_device_train_batch_size < 0 &&
                        nib_finetune_teaches(j->o, p.task);

@@ -2,8 +2,8 @@
 #include "job/report.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "format/json.h"
 
 typedef struct sheet {
     nib_ctx *ctx;
@@ -57,10 +57,10 @@ static void print_plain(sheet *s, const json_t *v)
     case JSON_FALSE: print(s, "no"); break;
     case JSON_NULL: print(s, "none"); break;
     default:
-        dumped = json_dumps(v, 0);
+        dumped = nib_json_dump(s->ctx, v, 0);
         if (dumped) print(s, "%s", dumped);
         else s->failed = true;
-        free(dumped);
+        nib_free(s->ctx, dumped);
         break;
     }
 }
@@ -141,10 +141,10 @@ nib_status nib_report_make(nib_ctx *ctx, const json_t *report, nib_report_form f
     char *dumped;
 
     if (form == NIB_REPORT_JSON) {
-        dumped = json_dumps(report, JSON_INDENT(2));
+        dumped = nib_json_dump(ctx, report, JSON_INDENT(2));
         if (dumped) print(&s, "%s\n", dumped);
         else s.failed = true;
-        free(dumped);
+        nib_free(ctx, dumped);
     } else {
         print_report(&s, report);
     }

@@ -63,11 +63,11 @@ nib_status nib_recipe_read_json(nib_recipe *r, const nib_yaml_node *n, const cha
             err, NIB_E_INVALID,
             "%s: expected a map, or a JSON object such as {\"enable_thinking\": false}", place);
     if (!status) {
-        text = json_dumps(value, JSON_SORT_KEYS);
+        text = nib_json_dump(r->ctx, value, JSON_SORT_KEYS);
         *out = text ? nib_recipe_copy(r, text, strlen(text)) : NULL;
         if (!*out) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", place);
     }
-    free(text);
+    nib_free(r->ctx, text);
     json_decref(value);
     return status;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "format/records.h"
+#include "model/purpose.h"
 #include "train/data_reader.h"
 
 typedef nib_data_reader reader;
@@ -300,7 +301,8 @@ static nib_status check_long(const reader *r, nib_error *err)
 
     if (!how || strcmp(how, "drop") != 0 || !nib_data_is_labelled(r)) return NIB_OK;
     return nib_fail(err, NIB_E_INVALID, "long_records: drop is for models that write text; "
-                    "records of this task are cut, or leave them out of data");
+                    "records of %s are cut, or leave them out of data",
+                    nib_task_name(r->in->task));
 }
 
 /* A reader without data yet; r->d is NULL where there is no memory. */

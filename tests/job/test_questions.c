@@ -492,7 +492,7 @@ static void test_refusals(void)
               strstr(err.message, "'split' is not drop or cut"), "%s", err.message);
     o.long_records = "drop";
     CHECK(open_data(&o, t, &d, &err) == NIB_E_INVALID &&
-              strstr(err.message, "records of this task are cut"), "%s", err.message);
+              strstr(err.message, "records of QUESTION_ANS are cut"), "%s", err.message);
     f.data.class_weights = "balanced";
     CHECK(nib_finetune(test_ctx(), &f, &err) == NIB_E_INVALID &&
               strstr(err.message, "class_weights"), "%s", err.message);
