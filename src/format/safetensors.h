@@ -26,7 +26,9 @@ typedef struct nib_tensor {
     const nib_filemap *map;/* for giving pages back */
     const char *file;      /* path, for messages */
     /* Where a GGUF holds a tensor otherwise than the family's own files do: */
-    const uint32_t *rows;  /* row r (value r of a vector) lies at rows[r]; NULL: at r */
+    const uint32_t *rows;  /* row r (value r of a vector) lies at rows[r]; NULL: at r; of two
+                              tensors in the first's rows, and the other's behind them */
+    const uint32_t *columns; /* of a matrix: column c of a row lies at columns[c]; NULL: at c */
     float offset;          /* to be added to each value */
     bool straight;         /* as [out, in], where theirs are [in, out] */
     bool foreign;          /* theirs have no such tensor */

@@ -5,7 +5,7 @@
 
 bool nib_tensor_is_plain(const nib_tensor *t)
 {
-    return !t->rows && t->offset == 0 && !t->rest && !t->decay;
+    return !t->rows && !t->columns && t->offset == 0 && !t->rest && !t->decay;
 }
 
 /* Where value i of a tensor of two lies: of which, and where there. */
@@ -36,17 +36,29 @@ static uint64_t place_in_latent(const nib_tensor *t, uint64_t i, const nib_tenso
                      : (head * values + at - keys) * in + column;
 }
 
+/* The same where rows or columns are moved. */
+static uint64_t place_of_moved(const nib_tensor *t, uint64_t i, const nib_tensor **part)
+{
+    uint64_t width = t->elements / t->shape[0], row = i / width, column = i % width;
+    uint64_t first = t->rest ? t->shape[0] - t->rest->shape[0] : t->shape[0];
+
+    if (t->rows) row = t->rows[row];
+    if (t->columns) column = t->columns[column];
+    *part = row < first ? t : t->rest;
+    return (row < first ? row : row - first) * width + column;
+}
+
 void nib_tensor_values(const nib_tensor *t, uint64_t at, size_t count, float *to)
 {
-    if (!t->rows && !t->rest)
+    if (!t->rows && !t->columns && !t->rest)
         nib_convert(to, NIB_F32, (const uint8_t *)t->data + at * nib_dtype_bytes(t->dtype),
                     t->dtype, count);
     else
         for (size_t i = 0; i < count; i++) {
             const nib_tensor *part = t;
-            uint64_t from = t->latent ? place_in_latent(t, at + i, &part)
-                            : t->rest ? place_in_parts(t, at + i, &part)
-                                      : t->rows[at + i];
+            uint64_t from = t->latent               ? place_in_latent(t, at + i, &part)
+                            : t->rows || t->columns ? place_of_moved(t, at + i, &part)
+                                                    : place_in_parts(t, at + i, &part);
             nib_convert(to + i, NIB_F32,
                         (const uint8_t *)part->data + from * nib_dtype_bytes(part->dtype),
                         part->dtype, 1);

@@ -7,8 +7,7 @@
 
 /* Do the values lie in the file as the family's own files hold them? */
 bool nib_tensor_is_plain(const nib_tensor *t);
-/* Values at .. at + count of t->elements as floats.  The tensor is one of floats; what is moved by
- * `rows` is a vector. */
+/* Values at .. at + count of t->elements as floats.  The tensor is one of floats. */
 void nib_tensor_values(const nib_tensor *t, uint64_t at, size_t count, float *to);
 
 #endif

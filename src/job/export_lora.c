@@ -41,20 +41,28 @@ static nib_status add(nib_lora_list *list, const nib_adapter *a, const nib_gguf_
                       const place_there *at, nib_branch *branch, bool embedding, nib_error *err)
 {
     bool turns = at->held == NIB_GGUF_TURNS;
+    bool columns = nib_gguf_reorders_columns(&n->heads, at->held);
     size_t rows = branch->b->rows / (size_t)at->parts;
+    size_t count = columns ? branch->a->cols : branch->b->rows, first = rows;
+    char sizes[160];
     nib_lora_pair *p;
 
-    if (nib_gguf_reorders(&n->heads, at->held) &&
-        !nib_gguf_rows_fit(&n->heads, at->held, branch->b->rows))
-        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not those of its "
-                        "heads", a->dir, at->module, branch->b->rows);
+    nib_gguf_heads_text(&n->heads, at->held, sizes);
+    if ((columns || nib_gguf_reorders(&n->heads, at->held)) &&
+        !nib_gguf_rows_fit(&n->heads, at->held, count))
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu %s, which are not those of %s", a->dir,
+                        at->module, count, columns ? "columns" : "rows", sizes);
+    if (at->held == NIB_GGUF_KEY_GROUPS) {
+        first = (size_t)nib_gguf_group_rows(&n->heads);
+        rows = at->part ? branch->b->rows - first : first;
+    }
     if (!nib_grow(a->ctx, &list->items, &list->capacity, list->count + 1, sizeof *list->items))
         return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", a->dir);
     p = &list->items[list->count++];
     *p = (nib_lora_pair){ .branch = branch, .embedding = embedding, .held = at->held,
                           .rows = rows, .row_step = at->parts == 2 && turns ? 2 : 1,
                           .slice = at->slice, .slices = at->slices };
-    if (at->part) p->first_row = turns ? 1 : rows;
+    if (at->part) p->first_row = turns ? 1 : first;
     snprintf(p->name, sizeof p->name, "%s", at->name);
     return NIB_OK;
 }
@@ -264,8 +272,11 @@ static unsigned shape_of(const nib_lora_pair *p, int which, uint64_t shape[3])
 static size_t place(const nib_lora_pair *p, int which, const nib_gguf_heads *heads, size_t row,
                     size_t col)
 {
+    if (which == A && nib_gguf_reorders_columns(heads, p->held))
+        col = (size_t)nib_gguf_place(heads, p->held, col);
     if (which == A) return p->embedding ? col * p->rank + row : row * columns_of(p) + col;
-    if (nib_gguf_reorders(heads, p->held)) row = (size_t)nib_gguf_place(heads, p->held, row);
+    if (p->held != NIB_GGUF_KEY_GROUPS && nib_gguf_reorders(heads, p->held))
+        row = (size_t)nib_gguf_place(heads, p->held, row);
     return row * p->rank + col;
 }
 
@@ -275,9 +286,12 @@ static size_t rows_of(const nib_lora_pair *p, int which)
 {
     return which == A ? p->branch->a->rows : p->rows;
 }
-static size_t row_of(const nib_lora_pair *p, int which, size_t r)
+static size_t row_of(const nib_lora_pair *p, int which, const nib_gguf_heads *heads, size_t r)
 {
-    return which == A ? r : p->first_row + r * p->row_step;
+    if (which == A) return r;
+    if (p->held == NIB_GGUF_KEY_GROUPS)
+        return (size_t)nib_gguf_group_row_at(heads, p->first_row + r);
+    return p->first_row + r * p->row_step;
 }
 static const nib_param *factor(const nib_lora_pair *p, int which)
 {
@@ -331,7 +345,8 @@ static nib_status write_slice(nib_ctx *ctx, const nib_lora_pair *p, int which, b
     if (!wide || !narrow) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", p->name);
     for (size_t i = 0; i < rows_of(p, which) * f->cols && !status && !zeros; i++) {
         size_t row = i / f->cols, col = i % f->cols;
-        float v = f->value[row_of(p, which, row) * f->cols + col] * (which == B ? p->factor : 1);
+        float v = f->value[row_of(p, which, heads, row) * f->cols + col];
+        v *= which == B ? p->factor : 1;
         fits &= isfinite(v) && (type != NIB_F16 || fabsf(v) < 65520);
         wide[place(p, which, heads, row, col)] = v;
     }
@@ -406,7 +421,7 @@ static nib_status read_factor(nib_lora_read *r, const nib_tensors *t, size_t at,
         nib_convert(wide, NIB_F32, (const uint8_t *)found->data + p->slice * bytes, found->dtype,
                     count);
         for (size_t i = 0; i < rows_of(p, which) * f->cols; i++)
-            (*to)[row_of(p, which, i / f->cols) * f->cols + i % f->cols] =
+            (*to)[row_of(p, which, heads, i / f->cols) * f->cols + i % f->cols] =
                 wide[place(p, which, heads, i / f->cols, i % f->cols)];
     }
     nib_free(r->ctx, wide);

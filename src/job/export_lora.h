@@ -18,7 +18,8 @@ typedef struct nib_lora_pair {
     bool embedding;
     nib_gguf_held held;
     float factor;                      /* of B; 1 where alpha / R is PEFT's scale */
-    size_t first_row, row_step, rows;  /* of B that are this matrix's: first_row + i row_step */
+    size_t first_row, row_step, rows;  /* of B that are this matrix's: first_row + i row_step; of
+                                          NIB_GGUF_KEY_GROUPS those that lie from first_row on */
     size_t slices, slice;              /* of a tensor of experts: how many, which; slices 0: none */
     size_t tensor;                     /* the first pair of the same name */
     size_t rank;                       /* the tensor's: the greatest of its pairs */

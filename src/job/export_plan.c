@@ -229,6 +229,22 @@ static bool is_open(const maker *k, const nib_export_item *item)
     return k->type->mix == NIB_EXPORT_ALLOTTED && strcmp(item->type->name, "Q8_0") == 0;
 }
 
+/* Whether what is moved has as many rows, or columns, as the heads have. */
+static nib_status check_rows(const maker *k, const char *module, const nib_weight *w,
+                             nib_gguf_held held, nib_error *err)
+{
+    const nib_gguf_heads *h = &k->n->heads;
+    bool columns = nib_gguf_reorders_columns(h, held);
+    size_t count = columns ? w->in : w->out;
+    char sizes[160];
+
+    if ((!columns && !nib_gguf_reorders(h, held)) || nib_gguf_rows_fit(h, held, count))
+        return NIB_OK;
+    nib_gguf_heads_text(h, held, sizes);
+    return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu %s, which are not those of %s", k->m->dir,
+                    module, count, columns ? "columns" : "rows", sizes);
+}
+
 static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
                              const nib_branch *branch, bool columns, bool head, nib_error *err)
 {
@@ -237,10 +253,8 @@ static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
     nib_status status = name_item(k, module, ".weight", &item, err);
 
     if (status) return status;
-    if (nib_gguf_reorders(&k->n->heads, item.held) &&
-        !nib_gguf_rows_fit(&k->n->heads, item.held, w->out))
-        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not those of its "
-                        "heads", k->m->dir, module, w->out);
+    status = check_rows(k, module, w, item.held, err);
+    if (status) return status;
     if (item.held == NIB_GGUF_FROM_FIRST) {
         item.first_row = nib_gguf_first_position(k->m->graph);
         item.shape[0] -= item.first_row;
@@ -313,6 +327,26 @@ static nib_status add_heads(maker *k, const nib_linear *l, const nib_gguf_tensor
     return status ? status : append(k, &item, err);
 }
 
+/* All q, k and v (part 0) or z of key heads' groups. */
+static nib_status add_groups(maker *k, const nib_linear *l, const nib_gguf_tensor_name *name,
+                             int part, nib_error *err)
+{
+    size_t first = (size_t)nib_gguf_group_rows(&k->n->heads);
+    nib_export_item item = { .rank = 2, .weight = l->weight, .row_step = 1,
+                             .branch = nib_branch_at(&l->branches, 0) };
+    nib_status status = check_rows(k, l->name, l->weight, name->held, err);
+
+    if (status) return status;
+    item.shape[0] = part ? l->weight->out - first : first;
+    item.shape[1] = l->weight->in;
+    item.first_place = part ? first : 0;
+    set_name(&item, part ? name->rest : name->name, name->held);
+    item.type = matrix_type(k, &item, false);
+    item.open = is_open(k, &item);
+    status = set_importance(k, &item, false, err);
+    return status ? status : append(k, &item, err);
+}
+
 /* An expert's matrix, behind those of the ones before it. */
 static nib_status add_slice(maker *k, const nib_linear *l, const nib_gguf_tensor_name *name,
                             int part, nib_error *err)
@@ -377,9 +411,10 @@ static nib_status add_expert(maker *k, size_t i, bool *done, nib_error *err)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: GGUF's %s has no place for %s", k->m->dir,
                         k->n->family->architecture, l->stack ? l->stack : l->name);
     for (int part = 0; part < (*name.rest ? 2 : 1) && !status; part++)
-        status = (experts                         ? add_slice
-                  : name.held == NIB_GGUF_LATENT ? add_heads
-                                                  : add_rows)(k, l, &name, part, err);
+        status = (experts                             ? add_slice
+                  : name.held == NIB_GGUF_LATENT     ? add_heads
+                  : name.held == NIB_GGUF_KEY_GROUPS ? add_groups
+                                                     : add_rows)(k, l, &name, part, err);
     if (!status && l->stack && l->bias && l->slice == 0)
         status = add_biases(k, (const nib_linear *const *)k->m->linears + i, err);
     return status;
@@ -412,6 +447,7 @@ static nib_status add_vector(maker *k, const nib_vector *v, nib_error *err)
     const char *part = strrchr(v->name, '.');
     nib_export_item item = { .type = nib_gguf_type_named("F32") };
     char module[NIB_MODULE_NAME_ROOM];
+    nib_tensor held;
     nib_status status;
 
     if (!t || !part || t->dtype > NIB_BF16 || v->param)
@@ -428,12 +464,16 @@ static nib_status add_vector(maker *k, const nib_vector *v, nib_error *err)
         item.shape[0] = t->elements;
         item.shape[1] = 1;
     }
+    if (nib_gguf_reorders(&k->n->heads, item.held) &&
+        !nib_gguf_rows_fit(&k->n->heads, item.held, t->shape[0]))
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %" PRIu64 " rows, which are not those of "
+                        "its heads", m->dir, v->name, t->shape[0]);
+    held = *t;
     item.values = item.made = nib_new_array(m->ctx, (size_t)t->elements, sizeof *item.made);
     if (!item.made) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", v->name);
-    if (item.held == NIB_GGUF_DECAY && t->decay) /* it is so there already */
-        nib_convert(item.made, NIB_F32, t->data, t->dtype, (size_t)t->elements);
-    else nib_tensor_values(t, 0, (size_t)t->elements, item.made);
-    for (uint64_t i = 0; item.held == NIB_GGUF_DECAY && !t->decay && i < t->elements; i++)
+    held.decay &= !nib_gguf_decays(item.held); /* it is so there already */
+    nib_tensor_values(&held, 0, (size_t)t->elements, item.made);
+    for (uint64_t i = 0; nib_gguf_decays(item.held) && !t->decay && i < t->elements; i++)
         item.made[i] = -expf(item.made[i]);
     status = append(k, &item, err);
     if (status) nib_free(m->ctx, item.made);

@@ -28,6 +28,7 @@ typedef struct nib_export_item {
     const nib_weight *weight; /* a matrix, and what an adapter adds to it, or NULL: of its rows
                                  first_row, first_row + row_step, ... */
     size_t first_row, row_step;
+    size_t first_place;       /* of the family's reordered rows those that lie from here on */
     const nib_branch *branch;
     bool open;                /* the type is Q8_0 until it is chosen (export_allot.h) */
     bool columns;             /* of an embedding: nib_merge_add_row() */

@@ -6,6 +6,7 @@
 #include "base/thread.h"
 #include "job/merge_rows.h"
 #include "quant/block_encode.h"
+#include "quant/stored.h"
 
 enum { PIECE_VALUES = 1 << 18 };
 
@@ -13,8 +14,10 @@ typedef struct work {
     const nib_export_item *item;
     nib_block_kind kind;    /* where the type is blocks */
     const uint32_t *order;  /* [rows] which row of the family's lies here; NULL: in their order */
+    const uint32_t *columns; /* [in] where each column lies; NULL: in their order */
+    const nib_weight *stored; /* the weight before its columns were moved back so, or NULL */
     size_t row0, width, row_bytes;
-    float *wide, *delta;    /* [threads, width] each */
+    float *wide, *delta, *moved; /* [threads, width] each */
     const float *ready;     /* [rows, width] the values, or NULL: the weight's rows */
     uint8_t *out;           /* [rows of a piece, row_bytes] */
     uint8_t *bad;           /* [rows of a piece] the row holds what cannot be written */
@@ -39,10 +42,21 @@ static void decode_row(const work *k, size_t row, unsigned worker, float *to)
 {
     const nib_export_item *item = k->item;
     size_t in = item->weight->in;
+    float *values = k->columns ? k->moved + worker * in : to;
 
-    nib_weight_decode(item->weight, row, row + 1, to);
+    nib_weight_decode(item->weight, row, row + 1, values);
     if (item->branch)
-        nib_merge_add_row(item->branch, item->columns, row, k->delta + worker * in, to, in);
+        nib_merge_add_row(item->branch, item->columns, row, k->delta + worker * in, values, in);
+    for (size_t i = 0; k->columns && i < in; i++) to[k->columns[i]] = values[i];
+}
+
+/* The row's blocks as they lie, where they are of the type. */
+static bool copy_row(const work *k, size_t row, uint8_t *to)
+{
+    const nib_weight *w = k->columns ? k->stored : k->item->weight;
+
+    return !k->ready && !k->item->branch && w &&
+           nib_weight_block_row(w, k->item->type->name, row, to);
 }
 
 static void encode_row(void *arg, size_t tile, unsigned worker)
@@ -56,8 +70,7 @@ static void encode_row(void *arg, size_t tile, unsigned worker)
     uint8_t *to = k->out + tile * k->row_bytes;
 
     k->bad[tile] = false;
-    if (!k->ready && !item->branch && nib_weight_block_row(item->weight, type->name, row, to))
-        return;
+    if (copy_row(k, row, to)) return;
     if (!k->ready) decode_row(k, row, worker, k->wide + worker * k->width);
     k->bad[tile] = !all_fit(wide, k->width, type->dtype);
     if (k->bad[tile]) return;
@@ -69,13 +82,34 @@ static void encode_row(void *arg, size_t tile, unsigned worker)
 static nib_status make_order(nib_ctx *ctx, const nib_export_item *item,
                              const nib_gguf_heads *heads, uint32_t **out, nib_error *err)
 {
-    size_t rows = item->weight->out;
+    size_t rows = (size_t)item->shape[item->rank - 2];
     uint32_t *order;
 
     if (!nib_gguf_reorders(heads, item->held)) return NIB_OK;
     *out = order = nib_new_array(ctx, rows, sizeof *order);
     if (!order) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", item->name);
-    for (size_t r = 0; r < rows; r++) order[nib_gguf_place(heads, item->held, r)] = (uint32_t)r;
+    for (size_t r = 0; r < item->weight->out; r++) {
+        uint64_t at = nib_gguf_place(heads, item->held, r);
+        if (at >= item->first_place && at - item->first_place < rows)
+            order[at - item->first_place] = (uint32_t)r;
+    }
+    return NIB_OK;
+}
+
+/* Where the family's columns lie. */
+static nib_status make_columns(nib_ctx *ctx, const nib_export_item *item,
+                               const nib_gguf_heads *heads, work *k, uint32_t **out, nib_error *err)
+{
+    size_t in = item->weight->in;
+    uint32_t *columns;
+
+    if (!nib_gguf_reorders_columns(heads, item->held)) return NIB_OK;
+    *out = columns = nib_new_array(ctx, in, sizeof *columns);
+    k->moved = nib_new_array(ctx, nib_threads(ctx) * in, sizeof *k->moved);
+    if (!columns || !k->moved) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", item->name);
+    for (size_t c = 0; c < in; c++) columns[c] = (uint32_t)nib_gguf_place(heads, item->held, c);
+    k->columns = columns;
+    k->stored = nib_weight_before_columns(item->weight, columns);
     return NIB_OK;
 }
 
@@ -122,11 +156,12 @@ static nib_status write_one(nib_ctx *ctx, const nib_export_item *item, const nib
     size_t in = item->weight->in, width = item->turned ? (size_t)item->shape[2] : in;
     size_t most = nib_max(PIECE_VALUES / nib_max(width, 1), 16);
     work k = { .item = item, .width = width, .row_bytes = width / type->elements * type->bytes };
-    uint32_t *order = NULL;
+    uint32_t *order = NULL, *columns = NULL;
     float *turned = NULL;
     bool known = type->dtype != NIB_DTYPE_OTHER || nib_block_encodes(type->name, &k.kind);
     nib_status status = make_order(ctx, item, heads, &order, err);
 
+    if (!status) status = make_columns(ctx, item, heads, &k, &columns, err);
     assert(known);
     (void)known;
     k.order = order;
@@ -140,6 +175,8 @@ static nib_status write_one(nib_ctx *ctx, const nib_export_item *item, const nib
     if (!status) status = write_pieces(ctx, &k, (size_t)item->shape[item->rank - 2], most, w, err);
     nib_free(ctx, turned);
     nib_free(ctx, order);
+    nib_free(ctx, columns);
+    nib_free(ctx, k.moved);
     nib_free(ctx, k.wide);
     nib_free(ctx, k.delta);
     nib_free(ctx, k.out);
@@ -183,7 +220,8 @@ static nib_status write_matrix(nib_ctx *ctx, const nib_export_item *item,
 static nib_status write_values(nib_ctx *ctx, const nib_export_item *item,
                                const nib_gguf_heads *heads, nib_gguf_writer *w, nib_error *err)
 {
-    size_t count = (size_t)(item->shape[0] * (item->rank > 1 ? item->shape[1] : 1));
+    size_t inner = item->rank > 1 ? (size_t)item->shape[1] : 1;
+    size_t count = (size_t)item->shape[0] * inner;
     bool moved = nib_gguf_reorders(heads, item->held);
     float *made;
     nib_status status;
@@ -192,8 +230,11 @@ static nib_status write_values(nib_ctx *ctx, const nib_export_item *item,
         return nib_fail(err, NIB_E_NUMERIC, "%s holds a value that is not finite", item->name);
     made = nib_new_array(ctx, count, sizeof *made);
     if (!made) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", item->name);
-    for (size_t i = 0; i < count; i++)
-        made[moved ? nib_gguf_place(heads, item->held, i) : i] = item->values[i] + item->offset;
+    for (size_t i = 0; i < count; i++) {
+        size_t row = i / inner;
+        if (moved) row = (size_t)nib_gguf_place(heads, item->held, row);
+        made[row * inner + i % inner] = item->values[i] + item->offset;
+    }
     status = nib_gguf_writer_put(w, made, count * sizeof *made, err);
     nib_free(ctx, made);
     return status;

@@ -18,6 +18,7 @@ typedef struct observed {
     double *sums;     /* [experts or 1, in] */
     uint64_t *rows;   /* [experts or 1] */
     size_t groups;
+    nib_gguf_held held;
 } observed;
 
 typedef struct watch {
@@ -36,7 +37,8 @@ typedef struct watch {
 
 /* --- what is observed --- */
 
-static nib_status add_matrix(watch *w, const nib_node *node, const char *name, nib_error *err)
+static nib_status add_matrix(watch *w, const nib_node *node, const char *name, nib_gguf_held held,
+                             nib_error *err)
 {
     const nib_linear *l = node->linear ? node->linear : node->experts[0];
     size_t groups = node->linear ? 1 : node->route.experts;
@@ -46,6 +48,7 @@ static nib_status add_matrix(watch *w, const nib_node *node, const char *name, n
         return nib_fail(err, NIB_E_NOMEM, "importances: out of memory");
     s = &w->seen[w->seen_count++];
     *s = (observed){ .node = node, .item = w->made.count, .in = l->weight->in, .groups = groups,
+                     .held = held,
                      .sums = nib_new_array(w->m->ctx, groups * l->weight->in, sizeof *s->sums),
                      .rows = nib_new_array(w->m->ctx, groups, sizeof *s->rows) };
     if (!s->sums || !s->rows ||
@@ -62,8 +65,8 @@ static nib_status add_node(watch *w, const nib_node *node, nib_error *err)
     if (!nib_gguf_weight_of(w->n, node->linear ? node->linear : node->experts[0], &name))
         return NIB_OK;
     if (name.held == NIB_GGUF_LATENT) return NIB_OK; /* llama.cpp multiplies something else by it */
-    status = add_matrix(w, node, name.name, err);
-    return status || !*name.rest ? status : add_matrix(w, node, name.rest, err);
+    status = add_matrix(w, node, name.name, name.held, err);
+    return status || !*name.rest ? status : add_matrix(w, node, name.rest, name.held, err);
 }
 
 static nib_status find_nodes(watch *w, nib_error *err)
@@ -172,15 +175,19 @@ static nib_status run_texts(watch *w, nib_error *err)
     return NIB_OK;
 }
 
-/* Means; experts that no token chose count all inputs alike. */
+/* Means, each where the file has its column; experts that no token chose count all inputs alike. */
 static void finish(watch *w)
 {
+    const nib_gguf_heads *h = &w->n->heads;
+
     for (size_t i = 0; i < w->seen_count; i++) {
         const observed *s = &w->seen[i];
         float *to = w->made.items[s->item].values, *counts = w->made.items[s->item].rows;
         for (size_t k = 0; k < s->groups * s->in; k++) {
             uint64_t rows = s->rows[k / s->in];
-            to[k] = rows ? (float)s->sums[k] / (float)rows : 1;
+            size_t at = nib_gguf_reorders_columns(h, s->held)
+                            ? (size_t)nib_gguf_place(h, s->held, k) : k;
+            to[at] = rows ? (float)s->sums[k] / (float)rows : 1;
             counts[k / s->in] = (float)rows;
         }
     }

@@ -2,8 +2,12 @@
  * attention, whose output has a gate; dense or with experts (formats.md 10.47).
  * Yang et al. 2024, arXiv:2412.06464 (the rule). */
 #include <math.h>
+#include <stdio.h>
 
+#include "format/gguf_writer.h"
+#include "graph/graph.h"
 #include "model/experts.h"
+#include "model/gguf_family.h"
 #include "model/reader_layers.h"
 
 typedef struct qwen3_next {
@@ -235,6 +239,263 @@ static void build(nib_build *b, const void *config, nib_task task)
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
 
+/* --- GGUF: formats-quant.md 7.3 --- */
+
+#define LAYER "model.layers.%d."
+#define COMMON_NAMES                                                                               \
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_ONE_PLUS),                                                        \
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),                                      \
+    { "attn_q_norm", LAYER "self_attn.q_norm", NIB_GGUF_ONE_PLUS },                                \
+    { "attn_k_norm", LAYER "self_attn.k_norm", NIB_GGUF_ONE_PLUS },                                \
+    { "attn_norm", LAYER "input_layernorm", NIB_GGUF_ONE_PLUS },                                   \
+    { "post_attention_norm", LAYER "post_attention_layernorm", NIB_GGUF_ONE_PLUS },                \
+    { "ssm_norm", LAYER "linear_attn.norm", NIB_GGUF_AS_IS }
+#define SHARED_NAMES                                                                               \
+    { "ffn_gate_inp_shexp", LAYER "mlp.shared_expert_gate", NIB_GGUF_ONE_ROW },                    \
+    { "ffn_gate_shexp", LAYER "mlp.shared_expert.gate_proj", NIB_GGUF_AS_IS },                     \
+    { "ffn_up_shexp", LAYER "mlp.shared_expert.up_proj", NIB_GGUF_AS_IS },                         \
+    { "ffn_down_shexp", LAYER "mlp.shared_expert.down_proj", NIB_GGUF_AS_IS }
+/* Qwen3.5's heads of values are in the order in which ggml repeats those of keys. */
+#define TILED_NAMES                                                                                \
+    COMMON_NAMES,                                                                                  \
+    { "attn_qkv", LAYER "linear_attn.in_proj_qkv", NIB_GGUF_TILED_QKV },                           \
+    { "attn_gate", LAYER "linear_attn.in_proj_z", NIB_GGUF_TILED },                                \
+    { "ssm_beta", LAYER "linear_attn.in_proj_b", NIB_GGUF_TILED_ONES },                            \
+    { "ssm_alpha", LAYER "linear_attn.in_proj_a", NIB_GGUF_TILED_ONES },                           \
+    { "ssm_conv1d", LAYER "linear_attn.conv1d", NIB_GGUF_TILED_CONV },                             \
+    { "ssm_out", LAYER "linear_attn.out_proj", NIB_GGUF_TILED_COLUMNS }
+#define TILED_TENSORS                                                                              \
+    { "ssm_a", NULL, LAYER "linear_attn.A_log", NIB_GGUF_TILED_DECAYS },                           \
+    { "ssm_dt.bias", NULL, LAYER "linear_attn.dt_bias", NIB_GGUF_TILED_ONES }
+
+/* ssm_in: as older files hold the first of the tensors below. */
+static const nib_gguf_name next_names[] = {
+    COMMON_NAMES, SHARED_NAMES,
+    NIB_GGUF_EXPERTS("mlp", "gate_proj", "up_proj", "down_proj"),
+    { "ssm_in", LAYER "linear_attn.in_proj_qkvz", NIB_GGUF_AS_IS },
+    { "ssm_ba", LAYER "linear_attn.in_proj_ba", NIB_GGUF_AS_IS },
+    { "ssm_conv1d", LAYER "linear_attn.conv1d", NIB_GGUF_CONV },
+    { "ssm_out", LAYER "linear_attn.out_proj", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_whole next_tensors[] = {
+    { "attn_qkv.weight", "attn_gate.weight", LAYER "linear_attn.in_proj_qkvz.weight",
+      NIB_GGUF_KEY_GROUPS },
+    { "ssm_a", NULL, LAYER "linear_attn.A_log", NIB_GGUF_DECAYS },
+    { "ssm_dt.bias", NULL, LAYER "linear_attn.dt_bias", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_name dense_names[] = { TILED_NAMES, NIB_GGUF_LLAMA_MLP, { 0 } };
+static const nib_gguf_whole dense_tensors[] = { TILED_TENSORS, { 0 } };
+static const nib_gguf_name moe_names[] = {
+    TILED_NAMES, SHARED_NAMES, { "ffn_gate_inp", LAYER "mlp.gate", NIB_GGUF_AS_IS }, { 0 },
+};
+static const nib_gguf_whole moe_tensors[] = {
+    TILED_TENSORS,
+    { "ffn_gate_exps.weight", "ffn_up_exps.weight", LAYER "mlp.experts.gate_up_proj",
+      NIB_GGUF_AS_IS },
+    { "ffn_down_exps.weight", NULL, LAYER "mlp.experts.down_proj", NIB_GGUF_AS_IS },
+    { 0 },
+};
+
+#define COMMON_KEYS                                                                                \
+    NIB_GGUF_LLAMA_KEYS, { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },                   \
+    { "attention.key_length", "head_dim" }, { "ssm.conv_kernel", "linear_conv_kernel_dim" },       \
+    { "ssm.state_size", "linear_key_head_dim" }, { "ssm.group_count", "linear_num_key_heads" },    \
+    { "ssm.time_step_rank", "linear_num_value_heads" }
+
+static const nib_gguf_key dense_keys[] = { COMMON_KEYS, { 0 } };
+static const nib_gguf_key moe_keys[] = {
+    COMMON_KEYS, { "expert_count", "num_experts" }, { "expert_used_count", "num_experts_per_tok" },
+    { "expert_feed_forward_length", "moe_intermediate_size" },
+    { "expert_shared_feed_forward_length", "shared_expert_intermediate_size" }, { 0 },
+};
+
+/* Layers that predict further tokens are the last ones, and are not read. */
+static double own_layers(nib_gguf_config *c)
+{
+    double all = nib_gguf_get(c, "block_count", 0);
+    double more = nib_gguf_get(c, "nextn_predict_layers", 0);
+
+    if (all > more && more >= 0 && all <= 10000) return all - more;
+    nib_gguf_fail(c, NIB_E_FORMAT, "block_count is %g, nextn_predict_layers %g", all, more);
+    return 0;
+}
+
+/* Which layers are of the rule: a key of each, or all but one of so many. */
+static void set_layer_types(nib_gguf_config *c, double layers)
+{
+    const nib_gguf_value *v = nib_gguf_key_value(c, "attention.recurrent_layers");
+    double interval = nib_gguf_get(c, "full_attention_interval", 4), linear;
+    json_t *types = json_array();
+
+    if (v && (v->kind != NIB_GGUF_ARRAY || (double)v->count < layers))
+        nib_gguf_fail(c, NIB_E_FORMAT, "%s has %" PRIu64 " entries, expected one of each of %g "
+                      "layers", v->key, v->count, layers);
+    if (!(interval >= 1 && interval <= 10000))
+        nib_gguf_fail(c, NIB_E_FORMAT, "full_attention_interval is %g", interval);
+    for (uint64_t i = 0; !c->status && (double)i < layers; i++) {
+        if (!v) linear = (i + 1) % (uint64_t)interval != 0;
+        else if (!nib_gguf_number(v, i, &linear))
+            nib_gguf_fail(c, NIB_E_FORMAT, "%s: entry %" PRIu64 " is no number", v->key, i);
+        json_array_append_new(types,
+                              json_string(linear != 0 ? "linear_attention" : "full_attention"));
+    }
+    nib_gguf_set(c, "layer_types", types);
+    nib_gguf_copy(c, nib_gguf_key_value(c, "full_attention_interval"), "full_attention_interval");
+}
+
+/* What has no default in llama.cpp either, and the width of a head of values. */
+static void set_rule(nib_gguf_config *c)
+{
+    static const char *const needed[] = { "ssm.conv_kernel", "ssm.state_size", "ssm.group_count",
+                                          "ssm.time_step_rank", "ssm.inner_size" };
+    double inner = nib_gguf_get(c, "ssm.inner_size", 0);
+    double heads = nib_gguf_get(c, "ssm.time_step_rank", 1);
+
+    for (size_t i = 0; i < NIB_COUNT(needed); i++)
+        if (!nib_gguf_key_value(c, needed[i]))
+            nib_gguf_fail(c, NIB_E_FORMAT, "%s.%s is missing", c->architecture, needed[i]);
+    if (!(heads >= 1 && inner >= heads && inner <= 0x1p31 && fmod(inner, heads) == 0))
+        nib_gguf_fail(c, NIB_E_FORMAT, "ssm.inner_size is %g, expected a multiple of "
+                      "ssm.time_step_rank, %g", inner, heads);
+    else nib_gguf_set(c, "linear_value_head_dim", json_integer((json_int_t)(inner / heads)));
+}
+
+static void finish_common(nib_gguf_config *c)
+{
+    double layers = own_layers(c);
+
+    nib_gguf_set(c, "num_hidden_layers", json_integer((json_int_t)layers));
+    set_layer_types(c, layers);
+    set_rule(c);
+    nib_gguf_set_partial(c, "partial_rotary_factor");
+}
+
+static void next_finish(nib_gguf_config *c)
+{
+    finish_common(c);
+    nib_gguf_set(c, "norm_topk_prob", json_true()); /* llama.cpp always divides by the sum */
+}
+
+/* transformers 5 has all of the rope in one object.  In a text the axes have one position. */
+static void dense_finish(nib_gguf_config *c)
+{
+    const nib_gguf_value *v = nib_gguf_key_value(c, "rope.dimension_sections");
+    static const char *const moved[] = { "rope_theta", "partial_rotary_factor" };
+    json_t *rope, *sections;
+    double size = 0;
+
+    finish_common(c);
+    if (c->status) return;
+    rope = json_incref(json_object_get(c->json, "rope_scaling"));
+    if (!rope) rope = json_pack("{s:s}", "rope_type", "default");
+    for (size_t i = 0; i < NIB_COUNT(moved); i++) {
+        json_t *value = json_object_get(c->json, moved[i]);
+        if (value) json_object_set(rope, moved[i], value);
+        json_object_del(c->json, moved[i]);
+    }
+    sections = json_array();
+    for (uint64_t i = 0; v && i < 3 && i < v->count; i++) {
+        if (!nib_gguf_number(v, i, &size) || !(size >= 0 && size <= 65536))
+            nib_gguf_fail(c, NIB_E_FORMAT, "%s: entry %" PRIu64 " is no size", v->key, i);
+        json_array_append_new(sections, json_integer((json_int_t)size));
+    }
+    if (v) json_object_set_new(rope, "mrope_section", sections);
+    else json_decref(sections);
+    json_object_set_new(rope, "mrope_interleaved", json_true());
+    json_object_del(c->json, "rope_scaling");
+    nib_gguf_set(c, "rope_parameters", rope);
+}
+
+/* --- and out --- */
+
+static void put_array_key(const nib_gguf_put *p, const char *key, nib_gguf_kind kind, size_t count)
+{
+    char room[200];
+
+    snprintf(room, sizeof room, "%s.%s", p->architecture, key);
+    nib_gguf_put_array(p->w, room, kind, count);
+}
+
+/* As the converter writes them: a list where config.json has one. */
+static void next_put(const nib_gguf_put *p)
+{
+    const json_t *types = json_object_get(p->config, "layer_types"), *type;
+    const json_t *interval = json_object_get(p->config, "full_attention_interval");
+    size_t i;
+
+    if (json_is_array(types)) {
+        put_array_key(p, "attention.recurrent_layers", NIB_GGUF_BOOL, json_array_size(types));
+        json_array_foreach(types, i, type)
+            nib_gguf_entry_number(p->w, NIB_GGUF_BOOL,
+                                  strcmp(json_string_value(type), "linear_attention") == 0);
+    }
+    nib_gguf_put_own(p, "full_attention_interval", NIB_GGUF_U32,
+                     json_is_integer(interval) ? json_number_value(interval) : 4);
+}
+
+/* Whether llama.cpp finds each rotated pair of channels in one of the first three sections, which
+ * take pairs by turns: any other it leaves as it is. */
+static bool cover(const nib_gguf_put *p, const size_t sections[4])
+{
+    size_t all = sections[0] + sections[1] + sections[2] + sections[3], pairs = 0;
+
+    for (size_t i = 0; i < p->graph->node_count; i++)
+        if (p->graph->nodes[i].rope) pairs = p->graph->nodes[i].rope->rot / 2;
+    for (size_t i = 0; i < pairs && all; i++)
+        if (i % all >= 3 * sections[i % all % 3]) return false;
+    return all && all <= nib_gguf_attention(p->graph)->head_dim;
+}
+
+static void dense_put(const nib_gguf_put *p)
+{
+    const json_t *rope = json_object_get(p->config, "rope_parameters"), *list, *size;
+    size_t sections[4] = { 11, 11, 10, 0 }, i;
+
+    next_put(p);
+    if (!json_is_object(rope)) rope = json_object_get(p->config, "rope_scaling");
+    list = json_object_get(rope, "mrope_section");
+    if (list) memset(sections, 0, sizeof sections);
+    json_array_foreach(list, i, size)
+        if (i < 4 && json_is_integer(size) && json_integer_value(size) > 0 &&
+            json_integer_value(size) <= 65536)
+            sections[i] = (size_t)json_integer_value(size);
+    if (!cover(p, sections))
+        *p->unsaid = "rotates what mrope_section names (without it 11, 11 and 10 pairs), which "
+                     "here is not what the model rotates";
+    put_array_key(p, "rope.dimension_sections", NIB_GGUF_I32, 4);
+    for (i = 0; i < 4; i++) nib_gguf_entry_number(p->w, NIB_GGUF_I32, (double)sections[i]);
+}
+
+static const char *gguf_unsaid(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_node *n = &g->nodes[i];
+        if (n->linear && n->linear->bias) return "has no biases in attention";
+        if (n->scan.heads && n->scan.rows != n->scan.columns)
+            return "has heads of keys and of values of one width (linear_key_head_dim, "
+                   "linear_value_head_dim)";
+    }
+    return NULL;
+}
+
+static const nib_gguf_family next_gguf = {
+    .architecture = "qwen3next", .model_type = "qwen3_next", .class_name = "Qwen3NextForCausalLM",
+    .names = next_names, .tensors = next_tensors, .keys = moe_keys, .finish = next_finish,
+    .put = next_put, .unsaid = gguf_unsaid,
+};
+static const nib_gguf_family dense_gguf = {
+    .architecture = "qwen35", .model_type = "qwen3_5_text", .class_name = "Qwen3_5ForCausalLM",
+    .names = dense_names, .tensors = dense_tensors, .keys = dense_keys, .finish = dense_finish,
+    .put = dense_put, .unsaid = gguf_unsaid,
+};
+static const nib_gguf_family moe_gguf = {
+    .architecture = "qwen35moe", .model_type = "qwen3_5_moe_text",
+    .class_name = "Qwen3_5MoeForCausalLM", .names = moe_names, .tensors = moe_tensors,
+    .keys = moe_keys, .finish = dense_finish, .put = dense_put, .unsaid = gguf_unsaid,
+};
+
 static const char *const next_types[] = { "qwen3_next", NULL };
 static const char *const dense_types[] = { "qwen3_5_text", NULL };
 static const char *const moe_types[] = { "qwen3_5_moe_text", NULL };
@@ -243,13 +504,14 @@ static const char *const targets[] = { NULL }; /* PEFT has none */
 const nib_arch nib_arch_qwen3_next = { .model_types = next_types,
                                        .config_bytes = sizeof(qwen3_next), .read = read_qwen3_next,
                                        .prefix = "model.", .tasks = 1 << NIB_TASK_CAUSAL_LM,
-                                       .build = build, .default_targets = targets };
+                                       .build = build, .default_targets = targets,
+                                       .gguf = &next_gguf };
 const nib_arch nib_arch_qwen3_5 = { .model_types = dense_types, .config_bytes = sizeof(qwen3_next),
                                     .read = read_qwen3_5, .prefix = "model.",
                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                    .default_targets = targets };
+                                    .default_targets = targets, .gguf = &dense_gguf };
 const nib_arch nib_arch_qwen3_5_moe = { .model_types = moe_types,
                                         .config_bytes = sizeof(qwen3_next),
                                         .read = read_qwen3_5_moe, .prefix = "model.",
                                         .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                        .default_targets = targets };
+                                        .default_targets = targets, .gguf = &moe_gguf };

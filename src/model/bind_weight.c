@@ -91,20 +91,22 @@ static nib_status open_part(nib_ctx *ctx, const nib_tensor *t, size_t slice, siz
     if (!is_computable(t)) return not_computable(t, err);
     status = nib_dtype_is_float(t->dtype)
                  ? nib_weight_dense(ctx, out, in, t->dtype, data, NULL, w, err)
-                 : nib_weight_blocks(ctx, t->dtype_name, out, in, data, t->rows, w, err);
+                 : nib_weight_blocks(ctx, t->dtype_name, out, in, data, t->rest ? NULL : t->rows,
+                                     w, err);
     if (status) return nib_fail_in(err, status, "%s: %s", t->file, t->name);
     (*w)->source = t->name;
     return NIB_OK;
 }
 
-/* The same where the tensor is two: each gives half of the rows. */
+/* The same where the tensor is two: each gives half of the rows, or all that are its own. */
 static nib_status open_halves(nib_ctx *ctx, const nib_tensor *t, size_t slice, size_t slices,
                               size_t out, size_t in, nib_weight **w, nib_error *err)
 {
     nib_weight *first = NULL, *second = NULL;
-    nib_status status = open_part(ctx, t, slice, slices, out / 2, in, &first, err);
+    size_t behind = t->rows ? (size_t)t->rest->shape[0] : out / 2;
+    nib_status status = open_part(ctx, t, slice, slices, out - behind, in, &first, err);
 
-    if (!status) status = open_part(ctx, t->rest, slice, slices, out / 2, in, &second, err);
+    if (!status) status = open_part(ctx, t->rest, slice, slices, behind, in, &second, err);
     if (!status) status = nib_weight_joined(ctx, first, second, t->turns, w, err);
     if (!status) return NIB_OK;
     nib_weight_destroy(ctx, first);
@@ -142,8 +144,9 @@ static nib_status open_held(nib_ctx *ctx, const nib_tensor *t, size_t slice, siz
 
     if (status) return status;
     *w = stored;
-    if (t->rows && nib_dtype_is_float(t->dtype))
+    if (t->rows && (t->rest || nib_dtype_is_float(t->dtype)))
         status = nib_weight_reordered(ctx, stored, t->rows, w, err);
+    else if (t->columns) status = nib_weight_columns(ctx, stored, t->columns, w, err);
     else if (transposed && !t->straight) status = nib_weight_transposed(ctx, stored, w, err);
     if (status) {
         nib_weight_destroy(ctx, stored);

@@ -27,10 +27,22 @@ typedef enum nib_gguf_held {
     NIB_GGUF_FLAT,     /* a vector as a matrix, [n, 1] or of groups [groups, n / groups] */
     NIB_GGUF_DECAY,    /* the same, -exp(x) for each x */
     NIB_GGUF_TURNS,    /* of two tensors: rows of theirs are of each by turns; straight too */
-    NIB_GGUF_LATENT    /* of two tensors: theirs has each head's rows of keys and then of values,
+    NIB_GGUF_LATENT,   /* of two tensors: theirs has each head's rows of keys and then of values,
                           [heads, keys + values, in]; here are the keys [heads, in, keys] and the
                           values [heads, values, in] */
+    NIB_GGUF_DECAYS,   /* a vector: -exp(x) for each x */
+    /* Of the gated delta rule, whose key heads each have several heads of values: */
+    NIB_GGUF_KEY_GROUPS, /* of two tensors: theirs has of each key head its q, its k, the v and the
+                          z of its heads; here are all q, all k, all v, and in the second all z */
+    NIB_GGUF_TILED,    /* rows of heads of values: theirs are those of the first key head, then
+                          those of the second; here the first of each key head, then the second */
+    NIB_GGUF_TILED_QKV,  /* the same behind the rows of q and k, which are as they were */
+    NIB_GGUF_TILED_CONV, /* a convolution's channels so, [channels, taps] */
+    NIB_GGUF_TILED_ONES, /* a row or a value for each head of values, in that order */
+    NIB_GGUF_TILED_DECAYS, /* the same, -exp(x) for each x */
+    NIB_GGUF_TILED_COLUMNS /* columns as the rows of NIB_GGUF_TILED */
 } nib_gguf_held;
+enum { NIB_GGUF_HELD_KINDS = NIB_GGUF_TILED_COLUMNS + 1 };
 
 typedef struct nib_gguf_name {
     const char *gguf;   /* "attn_q" of "blk.0.attn_q.weight"; "output_norm" */
@@ -78,6 +90,7 @@ typedef struct nib_gguf_put {
     const json_t *config; /* of the text, where the model has several media */
     const char *architecture;
     struct nib_gguf_writer *w;
+    const char **unsaid;  /* what no key can say, as nib_gguf_family.unsaid; NULL at first */
 } nib_gguf_put;
 
 typedef struct nib_gguf_family {

@@ -190,7 +190,7 @@ static void put_default(const keys *k, const char *key)
     for (size_t i = 0; i < g->node_count; i++) {
         const nib_node *n = &g->nodes[i];
         if (!route && n->route.experts) route = &n->route;
-        if (!scan && n->scan.heads && !n->scan.delta) scan = &n->scan;
+        if (!scan && n->scan.heads) scan = &n->scan;
         if (!conv && n->conv.taps) conv = &n->conv;
     }
     if (strcmp(key, "attention.sliding_window") == 0) value = window_of(g);
@@ -270,7 +270,7 @@ static void put_types(const keys *k)
     }
 }
 
-/* Of layers that scan: their channels, and whether the others' attention is rotated. */
+/* Of layers that scan: their channels, and beside a state space's whether attention is rotated. */
 static void put_scan(const keys *k, bool rotated)
 {
     const nib_graph *g = k->m->graph;
@@ -279,6 +279,7 @@ static void put_scan(const keys *k, bool rotated)
         const nib_scan_desc *s = &g->nodes[i].scan;
         if (!s->heads) continue;
         put_count(k, "ssm.inner_size", s->heads * s->columns);
+        if (s->delta) return;
         put(k, "rope.scaling.finetuned", NIB_GGUF_BOOL, rotated);
         if (!rotated) put_count(k, "rope.dimension_count", nib_gguf_attention(g)->head_dim);
         return;
@@ -455,6 +456,7 @@ nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsi
     keys k = { .m = m, .n = n, .w = w, .out = out, .config = m->json };
     const char *architecture = n->family->architecture;
     const json_t *text = json_object_get(m->json, "text_config");
+    const char *unsaid = NULL;
     nib_status status;
 
     if (m->config->wrapper && json_is_object(text)) k.config = text;
@@ -469,7 +471,10 @@ nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsi
     status = put_table(&k, err);
     if (!status) status = put_others(&k, err);
     if (n->family->put)
-        n->family->put(&(nib_gguf_put){ m->graph, k.config, architecture, w });
+        n->family->put(&(nib_gguf_put){ m->graph, k.config, architecture, w, &unsaid });
+    if (!status && unsaid)
+        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: llama.cpp's %s %s", m->dir, architecture,
+                          unsaid);
     put_windows(&k);
     nib_gguf_listed_put(m, n->family, w);
     if (!status) status = put_rope(&k, err);

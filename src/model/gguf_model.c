@@ -77,8 +77,7 @@ typedef struct changing {
     const nib_gguf_family *family;
     const nib_gguf_name *names;
     nib_gguf_heads heads;
-    uint32_t *rows[NIB_GGUF_STRAIGHT]; /* by nib_gguf_held, made at the first use */
-    uint64_t count[NIB_GGUF_STRAIGHT];
+    uint32_t *rows[NIB_GGUF_HELD_KINDS]; /* made at the first use */
 } changing;
 
 static uint64_t size_of(const nib_gguf *keys, const char *architecture, const char *key,
@@ -115,25 +114,40 @@ static void read_heads(changing *c, const nib_gguf *keys)
     h->heads = size_of(keys, a, "attention.head_count", 0);
     h->kv_heads = most_of(keys, a, "attention.head_count_kv", h->heads);
     h->head_dim = size_of(keys, a, "attention.key_length", h->heads ? width / h->heads : 0);
+    h->key_heads = size_of(keys, a, "ssm.group_count", 0);
+    h->value_heads = size_of(keys, a, "ssm.time_step_rank", 0);
+    h->key_dim = size_of(keys, a, "ssm.state_size", 0);
+    h->value_dim = size_of(keys, a, "ssm.inner_size", 0) / nib_max(h->value_heads, 1);
 }
 
+/* Of columns where these are moved. */
 static nib_status set_rows(changing *c, nib_tensor *t, nib_gguf_held held, nib_error *err)
 {
-    uint64_t rows = t->shape[0];
+    bool columns = nib_gguf_reorders_columns(&c->heads, held);
+    uint64_t rows = t->shape[columns ? 1 : 0];
+    char sizes[160];
 
-    if (!nib_gguf_rows_fit(&c->heads, held, rows))
-        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %" PRIu64 " rows; the keys say %" PRIu64
-                        " heads, %" PRIu64 " for keys and values, of %" PRIu64 " channels",
-                        c->where, t->name, rows, c->heads.heads, c->heads.kv_heads,
-                        c->heads.head_dim);
+    nib_gguf_heads_text(&c->heads, held, sizes);
+    if (!t->elements || (columns && t->rank != 2) || !nib_gguf_rows_fit(&c->heads, held, rows))
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %" PRIu64 " %s; the keys say %s",
+                        c->where, t->name, rows, columns ? "columns" : "rows", sizes);
     if (!c->rows[held]) {
         c->rows[held] = nib_tensors_alloc(c->tensors, (size_t)rows * sizeof(uint32_t));
         if (!c->rows[held]) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", c->where);
         for (uint64_t r = 0; r < rows; r++)
             c->rows[held][r] = (uint32_t)nib_gguf_place(&c->heads, held, r);
     }
-    t->rows = c->rows[held];
+    *(columns ? &t->columns : &t->rows) = c->rows[held];
     return NIB_OK;
+}
+
+/* A convolution's taps by channel as the one that it is of theirs. */
+static void widen(nib_tensor *t)
+{
+    if (t->rank != 2) return;
+    t->rank = 3;
+    t->shape[2] = t->shape[1];
+    t->shape[1] = 1;
 }
 
 /* "blk.12.attn_q.weight": the number of the layer, and what follows it; -1: of no layer. */
@@ -163,10 +177,10 @@ static const nib_gguf_name *find_name(const nib_gguf_name *names, bool layered, 
 /* A matrix of one row, one column or groups as the vector that it is of theirs. */
 static void flatten(nib_tensor *t, nib_gguf_held held)
 {
+    t->decay = nib_gguf_decays(held);
     if (held != NIB_GGUF_FLAT && held != NIB_GGUF_DECAY) return;
     t->rank = 1;
     t->shape[0] = t->elements;
-    t->decay = held == NIB_GGUF_DECAY;
 }
 
 /* The entry whose tensor is `rest`, or that it belongs to as the second one (*is_rest). */
@@ -242,6 +256,30 @@ static nib_status join(changing *c, nib_tensor *t, const nib_gguf_whole *w, long
     return NIB_OK;
 }
 
+/* Takes all z to all q, k and v, of which each may have a type of its own. */
+static nib_status join_groups(changing *c, nib_tensor *t, const nib_gguf_whole *w, long layer,
+                              nib_error *err)
+{
+    char name[100], sizes[160];
+    nib_tensor *rest = nib_tensors_alloc(c->tensors, sizeof *rest);
+    const nib_tensor *found;
+
+    if (!rest) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", c->where);
+    other_name(w, layer, name);
+    nib_gguf_heads_text(&c->heads, w->held, sizes);
+    found = nib_tensors_find(c->tensors, name);
+    if (!found || found->rank != 2 || t->rank != 2 || found->shape[1] != t->shape[1] ||
+        t->shape[0] != nib_gguf_group_rows(&c->heads))
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %" PRIu64 " rows, and %s beside it %"
+                        PRIu64 "; the keys say %s", c->where, t->name, t->shape[0], name,
+                        found ? found->shape[0] : 0, sizes);
+    *rest = *found;
+    t->rest = rest;
+    t->shape[0] += rest->shape[0]; /* both lie in the file: no overflow */
+    t->elements += rest->elements;
+    return set_rows(c, t, w->held, err);
+}
+
 static nib_status rename_tensor(changing *c, nib_tensor *t, const char *module, long layer,
                                 const char *part, nib_error *err)
 {
@@ -276,7 +314,10 @@ static nib_status change_whole(changing *c, nib_tensor *t, const nib_gguf_whole 
     t->straight = w->held == NIB_GGUF_TURNS || w->held == NIB_GGUF_STRAIGHT;
     flatten(t, w->held);
     if (w->rest)
-        status = (w->held == NIB_GGUF_LATENT ? join_latent : join)(c, t, w, layer, err);
+        status = (w->held == NIB_GGUF_LATENT       ? join_latent
+                  : w->held == NIB_GGUF_KEY_GROUPS ? join_groups
+                                                   : join)(c, t, w, layer, err);
+    else if (nib_gguf_reorders(&c->heads, w->held)) status = set_rows(c, t, w->held, err);
     return status ? status : rename_tensor(c, t, w->tensor, layer, "", err);
 }
 
@@ -301,12 +342,7 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
     case NIB_GGUF_FLAT: case NIB_GGUF_DECAY: flatten(t, n->held); break;
     case NIB_GGUF_ONE_PLUS: t->offset = strcmp(part, ".weight") == 0 ? -1 : 0; break;
     case NIB_GGUF_STRAIGHT: t->straight = true; break;
-    case NIB_GGUF_CONV:
-        if (t->rank != 2) break;
-        t->rank = 3;
-        t->shape[2] = t->shape[1];
-        t->shape[1] = 1;
-        break;
+    case NIB_GGUF_CONV: widen(t); break;
     case NIB_GGUF_ONE_ROW:
         if (t->rank != 1) break;
         t->rank = 2;
@@ -314,7 +350,9 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
         t->shape[0] = 1;
         break;
     default:
-        if (nib_gguf_reorders(&c->heads, n->held)) status = set_rows(c, t, n->held, err);
+        if (n->held == NIB_GGUF_TILED_CONV) widen(t);
+        if (nib_gguf_reorders(&c->heads, n->held) || nib_gguf_reorders_columns(&c->heads, n->held))
+            status = set_rows(c, t, n->held, err);
         break;
     }
     if (!status && nib_gguf_is_of_experts(n)) status = set_slices(c, t, err);

@@ -120,11 +120,16 @@ static bool has_norm(const nib_model *m, const char *gguf, nib_gguf_naming n)
 
 static void read_heads(const nib_graph *g, nib_gguf_heads *h)
 {
-    for (size_t i = 0; i < g->node_count; i++) {
-        const nib_attention_desc *a = &g->nodes[i].attention;
-        if (!a->heads) continue;
-        *h = (nib_gguf_heads){ a->heads, a->kv_heads, a->head_dim };
-        break;
+    const nib_attention_desc *a = nib_gguf_attention(g);
+
+    if (a) *h = (nib_gguf_heads){ a->heads, a->kv_heads, a->head_dim, 0, 0, 0, 0 };
+    for (size_t i = 0; i < g->node_count && !h->key_heads; i++) {
+        const nib_scan_desc *s = &g->nodes[i].scan;
+        if (!s->heads || !s->delta) continue;
+        h->key_heads = s->key_heads;
+        h->value_heads = s->heads;
+        h->key_dim = s->rows;
+        h->value_dim = s->columns;
     }
 }
 

@@ -2,11 +2,12 @@
  * without a copy of either.
  *
  * Where a family holds gate and up in one matrix, GGUF holds two. */
+#include "quant/groups.h"
 #include "quant/stored.h"
 
 typedef struct joined {
     nib_weight base;
-    nib_weight *parts[2]; /* of as many rows each */
+    nib_weight *parts[2]; /* by turns: of as many rows each */
     bool turns;
 } joined;
 
@@ -15,11 +16,11 @@ static const joined *of(const nib_weight *w) { return (const joined *)w; }
 /* Row r, and how many rows behind it lie behind it in its part too. */
 static const nib_weight *find_row(const joined *j, size_t r, size_t end, size_t *at, size_t *count)
 {
-    size_t half = j->base.out / 2;
-    bool second = j->turns ? r % 2 : r >= half;
+    size_t first = j->parts[0]->out;
+    bool second = j->turns ? r % 2 : r >= first;
 
-    *at = j->turns ? r / 2 : r - (second ? half : 0);
-    *count = j->turns ? 1 : nib_min(end, second ? j->base.out : half) - r;
+    *at = j->turns ? r / 2 : r - (second ? first : 0);
+    *count = j->turns ? 1 : nib_min(end, second ? j->base.out : first) - r;
     return j->parts[second];
 }
 
@@ -48,18 +49,21 @@ static bool finite(const nib_weight *w)
     return nib_weight_finite(of(w)->parts[0]) && nib_weight_finite(of(w)->parts[1]);
 }
 
-/* Parts of one form read x alike. */
+/* Parts of one form read x alike, and so do those of one scheme that take it as it lies. */
 static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                              nib_precision precision)
 {
     const nib_weight *a = of(w)->parts[0], *b = of(w)->parts[1];
     char texts[2][NIB_FORM_ROOM];
+    nib_dot_kind kind;
     nib_form forms[2] = { nib_weight_form(a), nib_weight_form(b) };
 
     for (int i = 0; i < 2; i++) nib_form_text(&forms[i], texts[i]);
-    if (a->scheme != b->scheme || !a->scheme->dot_kind || strcmp(texts[0], texts[1]) != 0)
+    if (a->scheme != b->scheme || !a->scheme->dot_kind ||
+        (strcmp(texts[0], texts[1]) != 0 && a->scheme->dot_ready != nib_dot_ready_plain))
         return NIB_DOT_NONE;
-    return a->scheme->dot_kind(a, k, type, precision);
+    kind = a->scheme->dot_kind(a, k, type, precision);
+    return b->scheme->dot_kind(b, k, type, precision) == kind ? kind : NIB_DOT_NONE;
 }
 
 static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
@@ -99,13 +103,13 @@ nib_status nib_weight_joined(nib_ctx *ctx, nib_weight *first, nib_weight *second
 {
     joined *made = nib_new(ctx, sizeof *made);
 
-    assert(first->out == second->out && first->in == second->in);
+    assert((!turns || first->out == second->out) && first->in == second->in);
     if (!made)
-        return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory", 2 * first->out,
-                        first->in);
+        return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory",
+                        first->out + second->out, first->in);
     *made = (joined){ .base = *first, .parts = { first, second }, .turns = turns };
     made->base.scheme = &scheme;
-    made->base.out = 2 * first->out;
+    made->base.out = first->out + second->out;
     made->base.bytes = first->bytes + second->bytes;
     made->base.owned_bytes = first->owned_bytes + second->owned_bytes;
     *w = &made->base;

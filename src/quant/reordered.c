@@ -1,6 +1,7 @@
 /* reordered.c - a stored weight with its rows in another order, without a copy of it.
  *
- * For dense ones, whose rows GGUF may have moved; blocks look rows up themselves. */
+ * For dense ones, whose rows GGUF may have moved, and those of two tensors; other blocks look rows
+ * up themselves.  Rows that stay neighbours are read together. */
 #include "quant/stored.h"
 
 typedef struct reordered {
@@ -11,14 +12,26 @@ typedef struct reordered {
 
 static const reordered *of(const nib_weight *w) { return (const reordered *)w; }
 
+/* How many rows from r on lie one behind the other. */
+static size_t run_of(const reordered *o, size_t r, size_t end)
+{
+    size_t count = 1;
+
+    while (r + count < end && o->rows[r + count] == o->rows[r] + count) count++;
+    return count;
+}
+
 static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
                         size_t ld)
 {
     const reordered *o = of(w);
+    size_t count;
 
-    for (size_t r = r0; r < r1; r++)
-        o->stored->scheme->decode_tile(o->stored, o->rows[r], o->rows[r] + 1, k0, k1,
+    for (size_t r = r0; r < r1; r += count) {
+        count = run_of(o, r, r1);
+        o->stored->scheme->decode_tile(o->stored, o->rows[r], o->rows[r] + count, k0, k1,
                                        dst + (r - r0) * ld, ld);
+    }
 }
 
 static void destroy(nib_ctx *ctx, nib_weight *w)
@@ -28,6 +41,8 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
 }
 
 static nib_form form(const nib_weight *w) { return nib_weight_form(of(w)->stored); }
+
+static bool finite(const nib_weight *w) { return nib_weight_finite(of(w)->stored); }
 
 static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                              nib_precision precision)
@@ -48,10 +63,13 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, si
                 const void *ready, size_t r0, size_t r1, float *y, size_t ldy)
 {
     const reordered *o = of(w);
+    size_t count;
 
-    for (size_t r = r0; r < r1; r++)
-        o->stored->scheme->dot(o->stored, k, kind, M, ready, o->rows[r], o->rows[r] + 1,
+    for (size_t r = r0; r < r1; r += count) {
+        count = run_of(o, r, r1);
+        o->stored->scheme->dot(o->stored, k, kind, M, ready, o->rows[r], o->rows[r] + count,
                                y + r - r0, ldy);
+    }
 }
 
 static bool block_row(const nib_weight *w, const char *type, size_t row, uint8_t *to)
@@ -62,7 +80,7 @@ static bool block_row(const nib_weight *w, const char *type, size_t row, uint8_t
 /* Its form is that of what is stored, which describes, parses and encodes for it. */
 static const nib_scheme scheme = {
     .name = "reordered", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot,
+    .finite = finite, .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot,
     .block_row = block_row,
 };
 

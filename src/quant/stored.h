@@ -24,8 +24,15 @@ nib_status nib_weight_blocks(nib_ctx *ctx, const char *type, size_t out, size_t 
 nib_status nib_weight_reordered(nib_ctx *ctx, nib_weight *stored, const uint32_t *rows,
                                 nib_weight **w, nib_error *err);
 
-/* The rows of `first`, then those of `second`; turns: a row of each by turns.  Both have the same
- * shape and are taken over on success. */
+/* Column c of the matrix is column columns[c] of `stored`, which is taken over on success; columns
+ * must outlive the weight (quant/columns.c). */
+nib_status nib_weight_columns(nib_ctx *ctx, nib_weight *stored, const uint32_t *columns,
+                              nib_weight **w, nib_error *err);
+/* The weight that w has with its columns moved so; NULL: it is none. */
+const nib_weight *nib_weight_before_columns(const nib_weight *w, const uint32_t *columns);
+
+/* The rows of `first`, then those of `second`, of the same width; turns: a row of each by turns, of
+ * as many each.  Both are taken over on success. */
 nib_status nib_weight_joined(nib_ctx *ctx, nib_weight *first, nib_weight *second, bool turns,
                              nib_weight **w, nib_error *err);
 

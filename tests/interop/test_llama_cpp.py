@@ -8,15 +8,17 @@ import tempfile
 
 import numpy as np
 import torch
+import transformers
 from gguf import GGUFReader
 from safetensors.torch import load_file
 
 import llama_runtime
-from common import GOLDEN, PICO, SHOP, check, evaluate, main, nibble, of_the_day, write_ids
+from common import GOLDEN, PICO, SHOP, WithTransformers5, check, evaluate, main, nibble, of_the_day, write_ids
 from llama_cpp import llama_cpp
 
+NEWER = int(transformers.__version__.split(".")[0]) >= 5
 FAMILIES = sorted(f[:-5] for f in os.listdir(os.path.join(GOLDEN, "gguf")) if f.endswith(".gguf") and "-Q" not in f)
-EXPERTS = ("moe", "mixtral", "gpt-oss", "granite-hybrid", "deepseek2", "deepseek3")
+EXPERTS = ("moe", "mixtral", "gpt-oss", "granite-hybrid", "deepseek2", "deepseek3", "qwen3-next", "qwen3-5")
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL")
 WIDE = dict(vocab_size=64, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
             max_position_embeddings=128, tie_word_embeddings=False)
@@ -32,7 +34,7 @@ def near(got, want, limit, what):
     found = difference(got, want)
     name, _, kind = what.rpartition(", ")
     if name.endswith(EXPERTS) and (kind.startswith("Q") or name == "gpt-oss" and kind == "F16"):
-        # rounded activations send tokens to other experts: a quarter are as they were
+        # rounded activations send tokens to other experts, or the delta rule remembers them: a quarter are as they were
         rows = sorted(np.abs(got - want).max(1))
         found = rows[len(rows) // 4] / np.abs(want).max()
     check(found <= limit, f"{what}: llama.cpp's logits differ by {found:.3g} of the largest, at most {limit:g} allowed")
@@ -94,19 +96,25 @@ def types():
                     near(m.logits(ids), own_logits(out, ids, work), 0.04, f"{kind}, {kind_of}")
 
 
-def published():
-    """Experts in MXFP4, as published: every tensor has the bytes that llama.cpp's converter writes; experts keep them in a mix."""
-    source = os.path.join(GOLDEN, "floats", "gpt-oss-mxfp4")
+def converted(model, out, change=""):
+    """What llama.cpp's converter makes of a directory in F16, without a tokenizer; change: of its class c."""
     convert = ("import sys, gguf, torch; from pathlib import Path; from conversion import ModelBase, ModelType, get_model_class;"
                "from convert_hf_to_gguf import get_model_architecture;"
                "h = ModelBase.load_hparams(Path(sys.argv[1]), False);"
-               "c = get_model_class(get_model_architecture(h, ModelType.TEXT)); c.set_vocab = lambda self: None;"
+               "c = get_model_class(get_model_architecture(h, ModelType.TEXT)); c.set_vocab = lambda self: None;" + change +
                "torch.inference_mode().__enter__();"
                "c(Path(sys.argv[1]), gguf.LlamaFileType.MOSTLY_F16, Path(sys.argv[2]), hparams=h).write()")
+    path = os.pathsep.join([llama_cpp(), os.path.join(llama_cpp(), "gguf-py")])
+    done = subprocess.run([sys.executable, "-c", convert, model, out], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+    check(done.returncode == 0, f"the converter: {done.stderr[-1500:]}")
+
+
+def published():
+    """Experts in MXFP4, as published: every tensor has the bytes that llama.cpp's converter writes; experts keep them in a mix."""
+    source = os.path.join(GOLDEN, "floats", "gpt-oss-mxfp4")
     with tempfile.TemporaryDirectory() as work:
         theirs, ours, mix = (os.path.join(work, n + ".gguf") for n in ("theirs", "ours", "mix"))
-        path = os.pathsep.join([llama_cpp(), os.path.join(llama_cpp(), "gguf-py")])
-        subprocess.run([sys.executable, "-c", convert, source, theirs], check=True, capture_output=True, env=os.environ | {"PYTHONPATH": path})
+        converted(source, theirs)
         nibble("export", source, ours, "--quantize", "F16")
         nibble("export", source, mix, "--quantize", "Q4_K_M")
         want, got, mixed = tensors(theirs), tensors(ours), tensors(mix)
@@ -115,6 +123,36 @@ def published():
             check(t.tensor_type == got[name].tensor_type and t.data.tobytes() == got[name].data.tobytes(),
                   f"gpt-oss in MXFP4: {name} has other bytes than the converter's")
             check("_exps.weight" not in name or t.data.tobytes() == mixed[name].data.tobytes(), f"gpt-oss in a mix: {name} is not MXFP4 as it was")
+
+
+DELTA = dict(head_dim=64, linear_num_key_heads=2, linear_num_value_heads=6, linear_key_head_dim=128, linear_value_head_dim=128,
+             layer_types=["linear_attention", "full_attention", "linear_attention"])
+
+
+def delta():
+    """A directory of the gated delta rule as llama.cpp's converter writes it, keys too; in a mix every tensor, and so the columns that
+    are moved before they are rounded, has the bytes of ggml's quantizer."""
+    rope = dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.25, mrope_section=[3, 3, 2], mrope_interleaved=True)
+    kind, more = ("qwen3_5_text", dict(rope_parameters=rope)) if NEWER else ("qwen3_next", dict(
+        num_experts=4, num_experts_per_tok=2, moe_intermediate_size=256, shared_expert_intermediate_size=256, norm_topk_prob=True))
+    with tempfile.TemporaryDirectory() as work:
+        model, theirs, ours, mix = wide(kind, DELTA | more, work), *(os.path.join(work, n + ".gguf") for n in ("theirs", "ours", "mix"))
+        converted(model, theirs, "c.no_mtp = True;")
+        nibble("export", model, ours, "--quantize", "F16")
+        want, got = tensors(theirs), tensors(ours)
+        check(want.keys() == got.keys(), f"{kind}: other tensors")
+        for name, t in want.items():
+            check(t.tensor_type == got[name].tensor_type and (t.shape == got[name].shape).all() and t.data.tobytes() == got[name].data.tobytes(),
+                  f"{kind}: {name} is not the converter's")
+        want, got = ({f.name: (f.types, f.contents()) for f in GGUFReader(p).fields.values()} for p in (theirs, ours))
+        for name in want:
+            check(name in ("general.name", "general.size_label", "GGUF.kv_count") or got.get(name) == want[name],
+                  f"{kind}: {name} is {got.get(name)}, the converter's {want[name]}")
+        nibble("export", model, ours, "--quantize", "F32", "--overwrite")
+        nibble("export", model, mix, "--quantize", "Q4_K_M", "--no-verify")
+        values = tensors(ours)
+        for name, t in tensors(mix).items():
+            check(t.data.tobytes() == llama_runtime.quantize(values[name].data, t.tensor_type.name), f"{kind}: {name} has other bytes than ggml's")
 
 
 def pieces():
@@ -189,9 +227,9 @@ def adapters():
         "experts": (["rank_pattern={\"experts.1.w1\": 2, \"experts.3.w2\": 8}", "--exclude-modules", ".*experts.2.w3"], None),
         "rank_pattern": (["rank_pattern={\"k_proj\": 2, \"up_proj\": 8}", "--use-rslora"], None),
     }
-    stacks = {"granitemoe": "input_linear.weight,output_linear.weight", "gpt-oss": "experts.gate_up_proj,experts.down_proj"}
+    stacks = {"qwen3-5-moe": "experts.gate_up_proj,experts.down_proj", "granitemoe": "input_linear.weight,output_linear.weight", "gpt-oss": "experts.gate_up_proj,experts.down_proj"}
     cases = [("mixtral" if k == "experts" else "pico", k) for k in kinds] + [(f, "plain") for f in ("gpt2", "gpt-neox", "falcon-40b", "bloom", "phi3", "llama-bias", "mixtral", "qwen2-moe",
-                                                                   "qwen3-moe", "granitemoe", "gpt-oss", "granite-hybrid-dense", "nemotron", "apertus")]
+                                                                   "qwen3-moe", "granitemoe", "gpt-oss", "granite-hybrid-dense", "nemotron", "apertus", "qwen3-next", "qwen3-5", "qwen3-5-moe")]
     for family, kind in of_the_day(cases, 5):
         with tempfile.TemporaryDirectory() as work:
             model = PICO if family == "pico" else os.path.join(GOLDEN, "gguf", family + ".gguf")
@@ -212,5 +250,8 @@ def adapters():
 
 
 if __name__ == "__main__":
+    rule, rule_5 = "llama.cpp: the delta rule", "llama.cpp: the delta rule, transformers 5"
+    elsewhere = WithTransformers5(__file__, [rule_5])
     main([("llama.cpp: every family", families), ("llama.cpp: every type", types), ("llama.cpp: text", pieces), ("llama.cpp: MXFP4 as published", published),
+          (rule, delta), (rule_5, delta if NEWER else lambda: elsewhere.case(rule_5)),
           ("llama.cpp: encoder", encoder), ("llama.cpp: adapters", adapters)])

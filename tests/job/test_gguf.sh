@@ -45,10 +45,11 @@ loss_of() { # loss_of MODEL [option ...]: the loss, as evaluate prints it
 }
 
 for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b phi3-longrope \
-    granitemoe gpt-oss granite-hybrid granite-hybrid-dense deepseek3 nemotron apertus; do
+    granitemoe gpt-oss granite-hybrid granite-hybrid-dense deepseek3 nemotron apertus qwen3-next \
+    qwen3-5 qwen3-5-moe; do
     case $name in # experts whose gate and up are one tensor of the family and two of the file
         granitemoe | granite-hybrid) of=input_linear.weight,output_linear.weight ;;
-        gpt-oss) of=experts.gate_up_proj,experts.down_proj ;;
+        gpt-oss | qwen3-5-moe) of=experts.gate_up_proj,experts.down_proj ;;
         *) of= ;;
     esac
     model=$golden/$name.gguf
@@ -68,7 +69,8 @@ for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b ph
     say $? "$name: the merged directory has the loss of file and adapter"
     case $name in # a LoRA file of experts is read back and held to the adapter
         deepseek3) says='whose adapters llama.cpp leaves out' ;;
-        granitemoe | gpt-oss | granite-hybrid*) says='logits of 5 prompts differ by at most' ;;
+        granitemoe | gpt-oss | granite-hybrid* | qwen3-*)
+            says='logits of 5 prompts differ by at most' ;;
         *) continue ;;
     esac
     "$nibble" export "$work/$name" "$work/$name-lora.gguf" --base "$model" >"$work/log" 2>&1

@@ -190,6 +190,23 @@ static void test_tensors(void)
                      NIB_E_MISMATCH, "expected [heads, in, keys] and [heads, values, in]");
     check_refused_in("apertus", "apertus.block_count", 0, "\3", 1, NIB_E_FORMAT,
                      "xielu.alpha_n is of another type or length");
+    check_refused_in("qwen3-5", "qwen35.ssm.group_count", 0, "\4", 1, NIB_E_FORMAT,
+                     "6 heads are not a multiple of 4 key/value heads");
+    check_refused_in("qwen3-5", "qwen35.ssm.group_count", 0, "\0", 1, NIB_E_FORMAT,
+                     "linear_num_key_heads is 0");
+    check_refused_in("qwen3-5", "qwen35.ssm.inner_size", 0, "\377\377\377\377", 4, NIB_E_FORMAT,
+                     "expected a multiple of ssm.time_step_rank, 6");
+    check_refused_in("qwen3-5", "qwen35.ssm.state_size", 0, "\10", 1, NIB_E_MISMATCH,
+                     " rows; the keys say 2 key heads of 8 channels, 6 heads of values of 16");
+    check_refused_in("qwen3-next", "qwen3next.ssm.group_count", 0, "\3", 1, NIB_E_MISMATCH,
+                     "blk.0.attn_qkv.weight has 160 rows, and blk.0.attn_gate.weight beside it 96; "
+                     "the keys say 3 key heads");
+    check_refused_in("qwen3-next", "qwen3next.ssm.state_size", 0, "\1", 1, NIB_E_MISMATCH,
+                     "blk.0.attn_qkv.weight has 160 rows, and blk.0.attn_gate.weight beside it 96");
+    check_refused_in("qwen3-next", "qwen3next.block_count", 0, "\4", 1, NIB_E_FORMAT,
+                     "recurrent_layers has 3 entries, expected one of each of 4 layers");
+    check_refused_in("qwen3-5", "qwen35.ssm.", 0, "X", 1, NIB_E_FORMAT, /* in "conv_kernel" */
+                     "qwen35.ssm.conv_kernel is missing");
     for (size_t i = 0; i < NIB_COUNT(bad); i++)
         check_refused_in("granite-hybrid", "blk.0.ssm_a", skip, (const char *)&bad[i],
                          sizeof *bad, NIB_E_FORMAT, "a finite number below 0");

@@ -78,9 +78,74 @@ static void test_block_rows(void)
     nib_weight_destroy(ctx, w);
 }
 
+/* Of parts of other heights and types, with rows and columns in another order. */
+static void test_moved(void)
+{
+    static const char *const types[] = { "Q4_0", "Q8_0", "Q4_1" };
+    static float all[30 * IN], part[20 * IN], want[30 * IN];
+    nib_ctx *ctx = test_ctx();
+    uint32_t rows[30], columns[IN];
+    nib_weight *parts[2], *joined = NULL, *moved = NULL, *w = NULL;
+    nib_error err;
+
+    for (uint32_t r = 0; r < 30; r++) rows[r] = r < 8 ? r + 16 : r < 12 ? r - 8 : (r + 5) % 30;
+    for (uint32_t r = 12; r < 30; r++) rows[r] = r < 24 ? r - 8 : r; /* runs across both parts */
+    for (uint32_t c = 0; c < IN; c++) columns[c] = (c / 16 * 5) % 6 * 16 + c % 16;
+    for (size_t i = 0; i < NIB_COUNT(types) - 1; i++) {
+        size_t out = i ? 10 : 20, block = i ? 34 : 18, bytes = out * IN / 32 * block;
+        uint8_t *data = test_guarded(bytes);
+        for (size_t k = 0; k < bytes; k++)
+            data[k] = (uint8_t)(k % block == 1 ? 0x2c : test_rand());
+        REQUIRE_OK(nib_weight_blocks(ctx, types[i], out, IN, data, NULL, &parts[i], &err), err);
+        nib_weight_decode(parts[i], 0, out, part);
+        memcpy(all + i * 20 * IN, part, out * IN * sizeof *all);
+    }
+    REQUIRE_OK(nib_weight_joined(ctx, parts[0], parts[1], false, &joined, &err), err);
+    REQUIRE_OK(nib_weight_reordered(ctx, joined, rows, &moved, &err), err);
+    for (size_t i = 0; i < 30 * IN; i++) want[i] = all[rows[i / IN] * IN + i % IN];
+    test_check_tiles(moved, want);
+    test_check_products(ctx, moved, want, NIB_F32, 6);
+    test_check_dots(ctx, moved, want);
+    REQUIRE_OK(nib_weight_columns(ctx, moved, columns, &w, &err), err);
+    for (size_t i = 0; i < 30 * IN; i++) want[i] = all[rows[i / IN] * IN + columns[i % IN]];
+    test_check_tiles(w, want);
+    test_check_products(ctx, w, want, NIB_F32, 6);
+    test_check_products(ctx, w, want, NIB_BF16, 6);
+    CHECK(nib_weight_before_columns(w, columns) == moved);
+    columns[0]++;
+    CHECK(!nib_weight_before_columns(moved, columns));
+    columns[0]--;
+    nib_weight_destroy(ctx, w);
+}
+
+/* Columns of blocks alone, whose dots move x. */
+static void test_columns(void)
+{
+    static float all[HALF * IN], want[HALF * IN];
+    nib_ctx *ctx = test_ctx();
+    nib_weight *part = make_part(ctx, true), *w = NULL;
+    uint32_t columns[IN], other[IN];
+    nib_error err;
+
+    for (uint32_t c = 0; c < IN; c++) columns[c] = (c / 32 + 1) % 3 * 32 + c % 32;
+    for (uint32_t c = 0; c < IN; c++) other[c] = c;
+    nib_weight_decode(part, 0, HALF, all);
+    REQUIRE_OK(nib_weight_columns(ctx, part, columns, &w, &err), err);
+    for (size_t i = 0; i < HALF * IN; i++) want[i] = all[i / IN * IN + columns[i % IN]];
+    test_check_tiles(w, want);
+    test_check_products(ctx, w, want, NIB_F32, 6);
+    test_check_dots(ctx, w, want);
+    CHECK(nib_weight_before_columns(w, columns) == part);
+    CHECK(!nib_weight_before_columns(w, other), "another order");
+    CHECK(!nib_weight_before_columns(part, columns), "a weight with its columns in their order");
+    nib_weight_destroy(ctx, w);
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "both ways", test_both_ways },
-                                       { "block rows", test_block_rows } };
+                                       { "block rows", test_block_rows },
+                                       { "rows and columns moved", test_moved },
+                                       { "columns", test_columns } };
     return test_main("quant/test_joined", cases, NIB_COUNT(cases));
 }

@@ -45,6 +45,11 @@ HYBRID = LLAMA_CONFIG | dict(model_type="granitemoehybrid", num_hidden_layers=3,
 LATENT = LLAMA_CONFIG | dict(num_attention_heads=2, num_key_value_heads=2, kv_lora_rank=32, qk_nope_head_dim=32, qk_rope_head_dim=16,
                              v_head_dim=16, first_k_dense_replace=1, n_routed_experts=8, num_experts_per_tok=2, n_shared_experts=1,
                              moe_intermediate_size=32, intermediate_size=48)
+DELTA = LLAMA_CONFIG | dict(head_dim=16, linear_num_key_heads=2, linear_num_value_heads=6, linear_key_head_dim=16,
+                            linear_value_head_dim=16, linear_conv_kernel_dim=4, num_hidden_layers=3,
+                            layer_types=["linear_attention", "full_attention", "linear_attention"], use_cache=False)
+DELTA_MOE = DELTA | dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=32)
+ROPE_5 = dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.5)
 GPT = dict(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_inner=64, n_positions=128, n_ctx=128)
 
 MODELS = {
@@ -128,6 +133,14 @@ MODELS = {
     "ernie4-5": LLAMA_CONFIG | dict(model_type="ernie4_5", head_dim=16),
     "exaone4": LLAMA_CONFIG | dict(model_type="exaone4", sliding_window=None, layer_types=["full_attention"] * 2),
     "hunyuan": LLAMA_CONFIG | dict(model_type="hunyuan_v1_dense", head_dim=8),
+    "qwen3-next": DELTA_MOE | dict(model_type="qwen3_next", decoder_sparse_step=1, norm_topk_prob=True, rope_theta=500.0,
+                                   partial_rotary_factor=0.5),
+    # transformers 5, and its environment: LLAMA_CPP=... python5 tests/golden/make/gguf_golden.py qwen3-5 qwen3-5-moe
+    "qwen3-5": DELTA | dict(model_type="qwen3_5_text", rope_parameters=ROPE_5 | dict(mrope_section=[2, 1, 1],
+                                                                                     mrope_interleaved=True)),
+    # of narrower heads llama.cpp does not take the sections that the converter writes where there are none
+    "qwen3-5-moe": DELTA_MOE | dict(model_type="qwen3_5_moe_text", num_attention_heads=2, num_key_value_heads=1, head_dim=32,
+                                    rope_parameters=ROPE_5),
     "llama-Q8_0": LLAMA_CONFIG,
     "llama-Q5_1": LLAMA_CONFIG,
 }
@@ -150,6 +163,8 @@ def make_model(name, directory):
         for key, p in model.named_parameters():
             if p.dim() > 1:
                 p.normal_(0, 0.15)
+            elif key.endswith("linear_attn.A_log"):
+                p.normal_(-2, 0.5)  # so that what came long before still counts
             else:
                 p.add_(torch.randn_like(p) * 0.2)
             p.copy_(p.half().float())
@@ -172,6 +187,7 @@ def convert(directory, out):
         (directory / "tokenizer.json").write_text(json.dumps(dict(model=dict(vocab=vocab), added_tokens=[])))
         cls = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
         cls.set_vocab = lambda self: None
+        cls.no_mtp = True  # there are no layers that predict several tokens
         instance = cls(directory, gguf.LlamaFileType.MOSTLY_F16, out, hparams=hparams)
         instance.write()
 
