@@ -31,6 +31,7 @@ typedef struct job {
 /* --- the error of one matrix in one type --- */
 
 typedef struct measure {
+    const nib_export_plan *plan;
     const nib_export_item *item;
     const nib_weight *weight;
     const nib_branch *branch;
@@ -49,11 +50,16 @@ static void measure_row(void *arg, size_t at, unsigned worker)
     size_t in = m->weight->in, count = in / m->type->elements;
     float *values = m->rooms + worker * 3 * in, *delta = values + in, *back = delta + in;
     uint8_t *blocks = m->blocks + worker * count * m->type->bytes;
-    size_t row = m->item->first_row + at * m->item->row_step;
+    size_t row = nib_export_row_of(m->plan, m->item, at);
     bool finite = true;
 
     nib_weight_decode(m->weight, row, row + 1, values);
     if (m->branch) nib_merge_add_row(m->branch, m->item->columns, row, delta, values, in);
+    if (nib_gguf_reorders_columns(&m->plan->heads, m->item->held)) { /* blocks, importances too */
+        for (size_t i = 0; i < in; i++)
+            delta[nib_gguf_place(&m->plan->heads, m->item->held, i)] = values[i];
+        values = delta;
+    }
     m->lost[at] = m->whole[at] = 0;
     for (size_t i = 0; i < in; i++) finite &= isfinite(values[i]) != 0;
     if (!finite) {
@@ -101,7 +107,7 @@ static nib_status measure_item(const job *j, const nib_export_item *item,
 
     for (size_t e = 0; e < matrices && !status; e++) {
         const nib_linear *l = item->experts ? item->experts[e] : NULL;
-        measure m = { .item = item, .type = type, .weight = l ? l->weight : item->weight,
+        measure m = { .plan = j->plan, .item = item, .type = type, .weight = l ? l->weight : item->weight,
                       .branch = l ? nib_branch_at(&l->branches, 0) : item->branch,
                       .decode = nib_kernels_for(nib_ctx_cpu(j->ctx)).blocks_decode };
         bool encodes = nib_block_encodes(type->name, &m.kind);

@@ -524,7 +524,8 @@ nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
                                 nib_error *err)
 {
     maker k = { .m = m, .n = n, .type = type, .importances = importances,
-                .untied = head_differs(m) || n->family->own_head };
+                .untied = head_differs(m) || n->family->own_head,
+                .plan = { .heads = n->heads } };
     nib_status status = NIB_OK;
 
     if (type->mix == NIB_EXPORT_EXPERTS && !nib_gguf_experts(m->graph))
@@ -542,6 +543,13 @@ nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
     if (status) nib_export_plan_free(m->ctx, &k.plan);
     else *out = k.plan;
     return status;
+}
+
+size_t nib_export_row_of(const nib_export_plan *plan, const nib_export_item *item, size_t at)
+{
+    if (item->held == NIB_GGUF_KEY_GROUPS)
+        return (size_t)nib_gguf_group_row_at(&plan->heads, item->first_place + at);
+    return item->first_row + at * item->row_step;
 }
 
 void nib_export_plan_free(nib_ctx *ctx, nib_export_plan *plan)

@@ -44,6 +44,7 @@ typedef struct nib_export_item {
 } nib_export_item;
 
 typedef struct nib_export_plan {
+    nib_gguf_heads heads;
     nib_export_item *items;
     size_t count, capacity;
     size_t widest;            /* columns of the widest matrix */
@@ -59,6 +60,8 @@ nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
                                 const nib_export_type *type, const nib_gguf_keys_out *keys,
                                 const nib_importances *importances, nib_export_plan *out,
                                 nib_error *err);
+/* Which row of its weight is the item's row `at`, but for the order that they are in there. */
+size_t nib_export_row_of(const nib_export_plan *plan, const nib_export_item *item, size_t at);
 void nib_export_plan_free(nib_ctx *ctx, nib_export_plan *plan); /* zeroed is fine */
 
 #endif

@@ -418,18 +418,18 @@ static void put_array_key(const nib_gguf_put *p, const char *key, nib_gguf_kind 
     nib_gguf_put_array(p->w, room, kind, count);
 }
 
-/* As the converter writes them: a list where config.json has one. */
 static void next_put(const nib_gguf_put *p)
 {
-    const json_t *types = json_object_get(p->config, "layer_types"), *type;
     const json_t *interval = json_object_get(p->config, "full_attention_interval");
-    size_t i;
+    const nib_graph *g = p->graph;
+    size_t layers = (size_t)g->segments - 2, at = 0;
 
-    if (json_is_array(types)) {
-        put_array_key(p, "attention.recurrent_layers", NIB_GGUF_BOOL, json_array_size(types));
-        json_array_foreach(types, i, type)
-            nib_gguf_entry_number(p->w, NIB_GGUF_BOOL,
-                                  strcmp(json_string_value(type), "linear_attention") == 0);
+    put_array_key(p, "attention.recurrent_layers", NIB_GGUF_BOOL, layers);
+    for (size_t layer = 0; layer < layers; layer++) {
+        bool recurrent = false;
+        for (; at < g->node_count && g->nodes[at].segment <= (int)layer + 1; at++)
+            recurrent |= g->nodes[at].scan.heads != 0;
+        nib_gguf_entry_number(p->w, NIB_GGUF_BOOL, recurrent);
     }
     nib_gguf_put_own(p, "full_attention_interval", NIB_GGUF_U32,
                      json_is_integer(interval) ? json_number_value(interval) : 4);

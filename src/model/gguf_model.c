@@ -77,6 +77,7 @@ typedef struct changing {
     const nib_gguf_family *family;
     const nib_gguf_name *names;
     nib_gguf_heads heads;
+    uint64_t layers;        /* without those that predict further tokens */
     uint32_t *rows[NIB_GGUF_HELD_KINDS]; /* made at the first use */
 } changing;
 
@@ -118,6 +119,15 @@ static void read_heads(changing *c, const nib_gguf *keys)
     h->value_heads = size_of(keys, a, "ssm.time_step_rank", 0);
     h->key_dim = size_of(keys, a, "ssm.state_size", 0);
     h->value_dim = size_of(keys, a, "ssm.inner_size", 0) / nib_max(h->value_heads, 1);
+}
+
+static void read_layers(changing *c, const nib_gguf *keys)
+{
+    const char *a = c->family->architecture;
+    uint64_t more = size_of(keys, a, "nextn_predict_layers", 0);
+    uint64_t all = size_of(keys, a, "block_count", UINT64_MAX);
+
+    c->layers = more && more < all ? all - more : UINT64_MAX;
 }
 
 /* Of columns where these are moved. */
@@ -331,6 +341,8 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
     const nib_gguf_whole *whole = find_whole(c->family->tensors, layer >= 0, rest, &is_rest);
     nib_status status = NIB_OK;
 
+    t->foreign = layer >= 0 && (uint64_t)layer >= c->layers;
+    if (t->foreign) return NIB_OK;
     if (whole) return change_whole(c, t, whole, is_rest, layer, err);
     part = strrchr(rest, '.');
     n = part ? find_name(c->names, layer >= 0, rest, (size_t)(part - rest)) : NULL;
@@ -377,6 +389,7 @@ nib_status nib_model_tensors_open(nib_ctx *ctx, const char *model, nib_tensors *
             c.names = variant && nib_tensors_find(t, variant) ? c.family->variant_names
                                                               : c.family->names;
             read_heads(&c, keys);
+            read_layers(&c, keys);
         }
         if (!status) status = nib_tensors_change(t, change, &c, err);
         if (!status) status = nib_gguf_listed_add(t, c.family, model, err);
