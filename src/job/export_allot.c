@@ -107,7 +107,8 @@ static nib_status measure_item(const job *j, const nib_export_item *item,
 
     for (size_t e = 0; e < matrices && !status; e++) {
         const nib_linear *l = item->experts ? item->experts[e] : NULL;
-        measure m = { .plan = j->plan, .item = item, .type = type, .weight = l ? l->weight : item->weight,
+        measure m = { .plan = j->plan, .item = item, .type = type,
+                      .weight = l ? l->weight : item->weight,
                       .branch = l ? nib_branch_at(&l->branches, 0) : item->branch,
                       .decode = nib_kernels_for(nib_ctx_cpu(j->ctx)).blocks_decode };
         bool encodes = nib_block_encodes(type->name, &m.kind);

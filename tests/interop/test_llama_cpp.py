@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import transformers
 from gguf import GGUFReader
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import llama_runtime
 from common import GOLDEN, PICO, SHOP, WithTransformers5, check, evaluate, main, nibble, of_the_day, write_ids
@@ -129,6 +129,19 @@ DELTA = dict(head_dim=64, linear_num_key_heads=2, linear_num_value_heads=6, line
              layer_types=["linear_attention", "full_attention", "linear_attention"])
 
 
+def further(model):
+    """Adds a layer as published ones have it."""
+    path, width = os.path.join(model, "model.safetensors"), WIDE["hidden_size"]
+    state = load_file(path)
+    state |= {n.replace("model.layers.1.", "mtp.layers.0."): v.clone() for n, v in state.items() if n.startswith("model.layers.1.")}
+    state |= {f"mtp.{n}.weight": torch.zeros(width) for n in ("pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm")}
+    save_file(state | {"mtp.fc.weight": torch.zeros(width, 2 * width)}, path, {"format": "pt"})
+    with open(os.path.join(model, "config.json")) as f:
+        config = json.load(f)
+    with open(os.path.join(model, "config.json"), "w") as f:
+        json.dump(config | {"mtp_num_hidden_layers": 1}, f)
+
+
 def delta():
     """A directory of the gated delta rule as llama.cpp's converter writes it, keys too; in a mix every tensor, and so the columns that
     are moved before they are rounded, has the bytes of ggml's quantizer."""
@@ -148,6 +161,15 @@ def delta():
         for name in want:
             check(name in ("general.name", "general.size_label", "GGUF.kv_count") or got.get(name) == want[name],
                   f"{kind}: {name} is {got.get(name)}, the converter's {want[name]}")
+        if NEWER:  # with a layer that predicts further tokens, which is not read
+            further(model)
+            converted(model, theirs)
+            ids = [1, 5, 9, 33, 7, 60, 4]
+            check(any(".nextn." in name for name in tensors(theirs)), f"{kind}: no layer that predicts further tokens")
+            check((own_logits(theirs, ids, work) == own_logits(ours, ids, work)).all(), f"{kind}: other logits beside such a layer")
+            nibble("export", theirs, os.path.join(work, "back"))
+            back = load_file(os.path.join(work, "back", "model.safetensors"))
+            check(set(back) == {n for n in load_file(os.path.join(model, "model.safetensors")) if not n.startswith("mtp.")}, f"{kind}: other tensors back")
         nibble("export", model, ours, "--quantize", "F32", "--overwrite")
         nibble("export", model, mix, "--quantize", "Q4_K_M", "--no-verify")
         values = tensors(ours)
