@@ -14,7 +14,8 @@
 # a training run syncs some hundred times; empty: in /tmp.
 #
 # TEST_JOBS of them run side by side (default: one for each processor), those first that took
-# longest the last time; what they found is reported in the order of their names.
+# longest the last time; what they found is reported in the order of their names.  How long each
+# took is left in $BUILD/tests/times.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 build=${BUILD:-build}
@@ -23,7 +24,8 @@ limit=${TEST_TIMEOUT:-600}
 jobs=${TEST_JOBS:-$(nproc)}
 passed=0 failed=0 skipped=0
 work=$(mktemp -d)
-times=$build/tests/times # "SECONDS NAME" of the last run
+times=$build/tests/times # "SECONDS NAME SECONDS-OF-PROCESSOR" of the last run
+TIMEFORMAT='%R %U %S'
 trap 'rm -rf "$work"' EXIT
 
 # What must have the machine to itself, because it needs most of the memory or measures.
@@ -80,17 +82,20 @@ collect() {
     done
 }
 
-# Leaves NAME.out, what it printed, and NAME.end, its status and how many seconds it took.
+# Leaves NAME.out, what it printed, and NAME.end, its status and how many seconds it took: of the
+# clock, in the program, in the kernel.
 run() { # NAME
-    local at=$work/${1//\//+} start=$EPOCHREALTIME
+    local at=$work/${1//\//+} status
     # shellcheck disable=SC2086 # a command's words
-    BUILD=$build timeout --kill-after=10 "$limit" ${command[$1]} >"$at.out" 2>&1 </dev/null
-    echo "$? $(((${EPOCHREALTIME/[.,]/} - ${start/[.,]/}) / 10000))" >"$at.end"
+    { time BUILD=$build timeout --kill-after=10 "$limit" ${command[$1]} >"$at.out" 2>&1 </dev/null
+    } 2>"$at.time"
+    status=$?
+    echo "$status $(tail -n 1 "$at.time" | tr , .)" >"$at.end"
 }
 
 report() { # NAME
-    local name=$1 at=$work/${1//\//+} status=1 hundredths=0 bad line
-    [ -e "$at.end" ] && read -r status hundredths <"$at.end"
+    local name=$1 at=$work/${1//\//+} status=1 real=0 user=0 system=0 bad line
+    [ -e "$at.end" ] && read -r status real user system <"$at.end"
     passed=$((passed + $(grep -c '^ok ' "$at.out")))
     bad=$(grep -c '^FAILED ' "$at.out")
     while IFS= read -r line; do
@@ -114,7 +119,7 @@ report() { # NAME
     fi
     failed=$((failed + bad))
     [ "$bad" -eq 0 ] || { echo "--- $name"; cat "$at.out"; }
-    printf '%d.%02d %s\n' $((hundredths / 100)) $((hundredths % 100)) "$name" >>"$work/times"
+    echo "$real $name $user $system" | LC_ALL=C awk '{ print $1, $2, $3 + $4 }' >>"$work/times"
 }
 
 is_alone() {
@@ -154,5 +159,7 @@ sort -u "$work/skips"
 [ ${#names[@]} -gt 0 ] || echo "no test in $build/tests matches '$pattern': nothing was tested"
 echo "the longest:$(sort -s -k1,1nr "$work/times" | head -5 | awk '{ print " " $2 " " $1 " s" }' |
     paste -sd,)"
+echo "$(awk '{ sum += $3 } END { printf "%.0f", sum }' "$work/times") s of processor, most of it:$(
+    sort -s -k3,3nr "$work/times" | head -10 | awk '{ print " " $2 " " $3 " s" }' | paste -sd,)"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

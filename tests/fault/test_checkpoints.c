@@ -4,7 +4,7 @@
  * ever missing.
  *
  * Three steps with dropout and accumulation, a checkpoint after each, one of them kept.  A run
- * takes some 15 ms and makes some 200 calls. */
+ * takes some 15 ms and makes some 200 calls, each of which has its turn within a week. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,10 +143,10 @@ static void check_recovery(const scene *s, const char *action, long k)
     CHECK(access(log.s, F_OK) == 0, "after %s at call %ld: no log", action, k);
 }
 
-/* NIBBLE_EVERY_CALL=1 takes every call, else every seventh from `first` on. */
-static void test_fault(const char *action, long first)
+/* At every seventh call, other ones each day. */
+static void test_fault(const char *action, long shift)
 {
-    long stride = getenv("NIBBLE_EVERY_CALL") ? 1 : 7;
+    long stride = 7, first = 1 + test_first_of_the_day(&stride, shift);
     scene s;
     faulty_end end;
     int before = 0;
@@ -154,7 +154,7 @@ static void test_fault(const char *action, long first)
     bool kills = strcmp(action, "kill") == 0 || strcmp(action, "torn") == 0;
 
     REQUIRE(calls > 100 && is_right(&s), "%ld calls", calls);
-    for (long k = stride == 1 ? 1 : first; k <= calls; k += stride) {
+    for (long k = first; k <= calls; k = test_next_step(k, stride, calls)) {
         int now;
         REQUIRE(clear(&s) &&
                 finetune(&s, s.out.s, &(faulty_run){ .call = k, .action = action }, &end));

@@ -1,5 +1,5 @@
-/* test_quantize.c - a calibrated quantization that is killed at every k-th write, sync and rename,
- * or fails there: the same command resumes behind the last finished layer, to the same bytes. */
+/* test_quantize.c - a calibrated quantization that is killed at a write, sync or rename, or
+ * fails there: the same command resumes behind the last finished layer, to the same bytes. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,12 +120,12 @@ static void check_resumes(const scene *s, const char *action, long k, long *resu
     *resumed += strstr(end.said, "layers are finished") != NULL;
 }
 
-/* At every `step`-th call. */
+/* At every `step`-th call, other ones each day. */
 static void disturb(const char *action, int exit_code, long step, const scene *kind)
 {
     scene s = *kind;
     faulty_end end;
-    long calls, resumed = 0;
+    long calls, resumed = 0, first = 1 + test_first_of_the_day(&step, *action == 'e');
 
     REQUIRE(set_up(&s) && put_back(&s));
     REQUIRE(quantize(&s, s.out.s, &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s", end.said);
@@ -133,7 +133,7 @@ static void disturb(const char *action, int exit_code, long step, const scene *k
     CHECK(calls > 20 && is_wanted(&s), "%ld calls", calls);
     CHECK(!s.two_ways || (strstr(end.said, "original") && strstr(end.said, "decoded")),
           "one way alone: %s", end.said);
-    for (long k = 1; k <= calls; k += step) {
+    for (long k = first; k <= calls; k = test_next_step(k, step, calls)) {
         REQUIRE(put_back(&s) &&
                 quantize(&s, s.out.s, &(faulty_run){ .call = k, .action = action }, &end));
         CHECK(end.exit_code == exit_code || (exit_code == 1 && end.exit_code == 0 && is_wanted(&s)),
@@ -144,7 +144,7 @@ static void disturb(const char *action, int exit_code, long step, const scene *k
           calls / step);
 }
 
-static void test_killed(void) { disturb("kill", -1, 1, &(scene){ 0 }); }
+static void test_killed(void) { disturb("kill", -1, 3, &(scene){ 0 }); }
 static void test_torn(void) { disturb("torn", -1, 4, &(scene){ 0 }); }
 static void test_no_space(void) { disturb("enospc", 1, 3, &(scene){ 0 }); }
 static void test_killed_target(void) { disturb("kill", -1, 7, &(scene){ .targeted = true }); }

@@ -1,5 +1,5 @@
-/* test_save.c - every k-th write, sync and rename of a training run fails, or is the last thing the
- * process does: the old adapter or the new one is there, whole.
+/* test_save.c - a write, sync or rename of a training run fails, or is the last thing the process
+ * does: the old adapter or the new one is there, whole.  Every third call, other ones each day.
  *
  * A model of two layers is trained for two steps into a directory that holds an adapter of another
  * rank, and into one that does not exist yet.  A run takes some 10 ms. */
@@ -122,6 +122,8 @@ static bool kept(const scene *s)
     return true;
 }
 
+enum { STRIDE = 3 }; /* from one call of a walk to the next */
+
 /* --- killed --- */
 
 static void test_killed(bool replaces, const char *action)
@@ -129,14 +131,14 @@ static void test_killed(bool replaces, const char *action)
     scene s;
     faulty_end end;
     state before = OLD;
-    long calls;
+    long calls, stride = STRIDE, first = 1 + test_first_of_the_day(&stride, *action == 't');
 
     REQUIRE(set_up(&s, replaces) && put_back(&s));
     REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s",
             end.said);
     calls = end.calls;
     CHECK(calls > 15 && look(&s) == NEW, "%ld calls", calls);
-    for (long k = 1; k <= calls; k++) {
+    for (long k = first; k <= calls; k = test_next_step(k, stride, calls)) {
         state now;
         REQUIRE(put_back(&s) &&
                 finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = action }, &end));
@@ -179,20 +181,21 @@ static void test_failing(bool replaces, const char *action)
 {
     scene s;
     faulty_end end;
-    long calls, failed = 0, left = 0;
+    long calls, failed = 0, left = 0, stride = STRIDE;
+    long first = 1 + test_first_of_the_day(&stride, *action == 'f');
 
     REQUIRE(set_up(&s, replaces) && put_back(&s));
     REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s",
             end.said);
     calls = end.calls;
-    for (long k = 1; k <= calls; k++) {
+    for (long k = first; k <= calls; k = test_next_step(k, stride, calls)) {
         REQUIRE(put_back(&s) &&
                 finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = action }, &end));
         check_failed(&s, action, k, &end);
         failed += end.exit_code == 1;
         left += look(&s) == OLD && faulty_count(s.work.s, ".nibble-", ".tmp");
     }
-    CHECK(failed > 10, "%ld of %ld calls made the run fail", failed, calls);
+    CHECK(failed > 10 / stride, "%ld of %ld calls made the run fail", failed, calls);
     CHECK(left == 0, "%ld failed runs left a temporary directory behind", left);
 }
 
@@ -206,13 +209,13 @@ static void test_short(void)
 {
     scene s;
     faulty_end end;
-    long calls;
+    long calls, stride = STRIDE, first = 1 + test_first_of_the_day(&stride, 0);
 
     REQUIRE(set_up(&s, true) && put_back(&s));
     REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s",
             end.said);
     calls = end.calls;
-    for (long k = 1; k <= calls; k++) {
+    for (long k = first; k <= calls; k = test_next_step(k, stride, calls)) {
         REQUIRE(put_back(&s) &&
                 finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = "short" }, &end));
         CHECK(end.exit_code == 0 && look(&s) == NEW, "call %ld: exit %d: %s", k, end.exit_code,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MOST_THINGS = 16384, MOST_CONTEXTS = 256 };
@@ -93,6 +94,19 @@ const char *test_data(const char *relative)
     char *p = path[next++ % 8];
     snprintf(p, sizeof path[0], "%s/%s", top ? top : ".", relative);
     return p;
+}
+
+long test_first_of_the_day(long *stride, long shift)
+{
+    const char *all = getenv("NIBBLE_ALL_CASES");
+
+    if (all && strcmp(all, "1") == 0) *stride = 1;
+    return (long)((time(NULL) / (24 * 60 * 60) + shift) % *stride);
+}
+
+long test_next_step(long k, long stride, long last)
+{
+    return k < last && k + stride > last ? last : k + stride;
 }
 
 static nib_ctx *keep(const nib_ctx_options *options)

@@ -46,6 +46,13 @@ const char *test_data(const char *relative); /* path of a file below the reposit
 nib_ctx *test_ctx(void);           /* a context with 2 threads, destroyed after the case */
 nib_ctx *test_ctx_threads(int threads, const char *isa);
 
+/* Where a walk through steps that are many and alike begins, if it takes every `stride`-th of them,
+ * counted from 0: another one each day, so that all had their turn after `stride` days.  The walks
+ * of one day differ by `shift`.  NIBBLE_ALL_CASES=1 makes *stride 1: every step. */
+long test_first_of_the_day(long *stride, long shift);
+/* The step behind k; the last step is always taken.  Beyond `last`: the walk is over. */
+long test_next_step(long k, long stride, long last);
+
 /* An allocator that fails at its nth call (0: never) and counts what is not given back. */
 typedef struct test_heap { size_t calls, fail_at, live; } test_heap;
 nib_ctx *test_ctx_heap(test_heap *heap);
