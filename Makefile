@@ -45,11 +45,14 @@ SAN_FLAGS := $(if $(COVERAGE),--coverage -fprofile-update=atomic) \
              $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 NIB_CPPFLAGS := -Isrc -Iinclude -DNIB_VERSION='"$(VERSION)"' -D_GNU_SOURCE $(LIB_CFLAGS)
 # Behind the user's flags, for they keep a sum's bits: a product is rounded before it is added.
-NIB_CFLAGS = -std=c17 $(WARN) -fno-math-errno -pthread $(SAN_FLAGS) $(FUZZ_FLAGS) \
+NIB_CFLAGS = -std=c17 $(WARN) -fno-math-errno -pthread $(SAN_FLAGS) $(call fuzzed,$<) \
              $(CFLAGS) -ffp-contract=off
 NIB_LDFLAGS = $(SAN_FLAGS) -pthread $(LDFLAGS)
 COMPILE = $(CC) $(NIB_CPPFLAGS) $(CPPFLAGS) $(NIB_CFLAGS)
 LINK    = $(CC) $(NIB_LDFLAGS)
+
+# A fuzz target watches what reads files; arithmetic and tests need not be slowed by that.
+fuzzed = $(if $(filter src/kernel/% src/graph/% tests/% cli/%,$(1)),,$(FUZZ_FLAGS))
 
 # What the compiler makes code for, which need not be what this machine is.
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
@@ -99,8 +102,8 @@ isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1)))))) $(call 
 light = $(if $(and $(SAN),$(findstring _avx512,$(1))),-O1)
 
 .PHONY: all lib examples demo demo-classify demo-cycle test test-emulated run-emulated test-threads \
-        run-threads coverage tidy bench bench-peers fuzz fuzzers tests benches install dist deb wheel clean \
-        help deps have-packages always
+        run-threads test-sanitized coverage tidy bench bench-peers fuzz fuzzers tests benches \
+        install dist deb wheel clean help deps have-packages always
 .DEFAULT_GOAL := all
 # The packages are looked at first, and what needs them is built by a second make: it alone has
 # read what pkg-config says of them.
@@ -117,6 +120,7 @@ help:
 	@echo 'make test             every test that needs no network'
 	@echo 'make test-emulated    the kernels for AVX-512, computed with AVX2'
 	@echo 'make SAN=address,undefined test'
+	@echo 'make test-sanitized   every test with clang'"'"'s sanitizers, in the build of make fuzz'
 	@echo 'make AREAS=text/* test   only these'
 	@echo 'make test-threads     the pool, the products and a training run, thread sanitizer'
 	@echo 'make coverage         lines and branches that the tests reach (gcovr)'
@@ -184,6 +188,19 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT_OBJ) $(BUILD)/libnibble.a
 	@echo "  LD      $@"
 	@$(LINK) -o $@ $^ $(LIBS) $(LDLIBS)
 
+# The tests of instruction sets, without those of what no set changes: which files and which
+# config.json are read.  They stand on the lower floors; what lies above is not built for them.
+EMULATED_AREAS := kernel quant grad model
+EMULATED_TESTS := $(filter-out %/test_bind %/test_held %/test_config %/test_config_keys, \
+                  $(filter $(EMULATED_AREAS:%=$(BUILD)/tests/%/test_%),$(TESTS)))
+LOWER_FLOORS := base kernel format text quant graph model adapter
+$(BUILD)/liblower.a: $(foreach floor,$(LOWER_FLOORS),$(filter $(BUILD)/src/$(floor)/%,$(LIB_OBJ)))
+	@rm -f $@
+	@$(AR) rcs $@ $^
+$(EMULATED_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT_OBJ) $(BUILD)/liblower.a
+	@echo "  LD      $@"
+	@$(LINK) -o $@ $^ $(LIBS) $(LDLIBS)
+
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_SUPPORT) $(BUILD)/libnibble.a
 	@echo "  LD      $@"
 	@$(LINK) -o $@ $^ $(LIBS) $(LDLIBS)
@@ -210,18 +227,25 @@ test: deps
 
 # The kernels of instruction sets that this machine may lack, and what is made of them.
 # NIBBLE_ISA=avx512|avx512bf16: the set that models run on.
-EMULATED_AREAS := kernel quant grad model
 test-emulated: deps
 	@$(MAKE) --no-print-directory $(PARALLEL) EMULATE=avx512 run-emulated
-run-emulated: $(filter $(EMULATED_AREAS:%=$(BUILD)/tests/%/test_%),$(TESTS))
+run-emulated: $(EMULATED_TESTS)
 	@BUILD=$(BUILD) tests/run.sh '@($(subst $(space),|,$(EMULATED_AREAS)))/*'
 
 # The pool, the products and a short training run under the thread sanitizer.
 THREADED := base/test_thread quant/test_product quant/test_product_dot
 test-threads: deps
-	@$(MAKE) --no-print-directory $(PARALLEL) SAN=thread OPT="-O1 -g" run-threads
+	@$(MAKE) --no-print-directory $(PARALLEL) SAN=thread OPT="-O1 -g1" run-threads
 run-threads: $(BUILD)/nibble $(THREADED:%=$(BUILD)/tests/%)
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run.sh '@($(subst $(space),|,$(THREADED))|job/test_threads)'
+
+# Every test with clang's sanitizers, which see more than gcc's, of the library that the fuzz
+# targets are linked from: one build for both, and for clang's warnings.
+FUZZ_CC ?= clang
+SANITIZED = CC="$(FUZZ_CC)" BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g1" \
+            FUZZ_FLAGS=-fsanitize=fuzzer-no-link
+test-sanitized:
+	@$(MAKE) --no-print-directory $(SANITIZED) test
 
 # Which lines and branches of src/ and cli/ the tests reach.
 GCOVR ?= gcovr
@@ -252,7 +276,6 @@ bench-peers: all
 # Needs clang's libFuzzer.  The seeds are run first; a crash leaves its input in build-fuzz/.
 # One make builds the library and the targets: two that ran side by side would write one archive.
 FUZZ_SECONDS ?= 15
-FUZZ_CC ?= clang
 FUZZERS := $(FUZZ_SRC:fuzz/%.c=$(BUILD)/fuzz/%)
 $(BUILD)/fuzz/%: fuzz/%.c $(BUILD)/libnibble.a
 	@mkdir -p $(@D)
@@ -260,8 +283,7 @@ $(BUILD)/fuzz/%: fuzz/%.c $(BUILD)/libnibble.a
 	@$(COMPILE) -fsanitize=fuzzer -o $@ $^ $(LDFLAGS) $(LIBS)
 fuzzers: $(FUZZERS) # only for fuzz, which says how
 fuzz:
-	@$(MAKE) --no-print-directory $(PARALLEL) CC=$(FUZZ_CC) BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" \
-	  FUZZ_FLAGS=-fsanitize=fuzzer-no-link fuzzers
+	@$(MAKE) --no-print-directory $(PARALLEL) $(SANITIZED) fuzzers
 	@printf '%s\n' $(FUZZ_SRC:fuzz/fuzz_%.c=%) | \
 	  xargs -P "$$(nproc)" -n 1 tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
 

@@ -13,6 +13,15 @@
 #include "nibble/context.h"
 #include "nibble/model.h"
 
+/* With the address sanitizer what is freed stays resident: no limit of memory holds there. */
+#ifdef __SANITIZE_ADDRESS__ /* gcc's word */
+#define TEST_ADDRESS_SANITIZER
+#elif defined __has_feature
+#if __has_feature(address_sanitizer)
+#define TEST_ADDRESS_SANITIZER
+#endif
+#endif
+
 typedef struct test_case { const char *name; void (*run)(void); } test_case;
 
 /* Runs the cases; prints "ok NAME", "FAILED NAME" or "skipped NAME: reason" each. */
