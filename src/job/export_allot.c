@@ -139,31 +139,27 @@ static uint64_t bytes_in(const nib_export_item *item, const nib_gguf_type *type)
     return elements_of(item) / type->elements * type->bytes;
 }
 
-static nib_status add_choices(job *j, size_t i, nib_error *err)
+static void add_choices(job *j, size_t i)
 {
     const nib_export_item *item = &j->plan->items[i];
     nib_allot_part *part = &j->parts[j->count];
-    nib_status status = NIB_OK;
 
     part->weight = (double)elements_of(item);
-    for (size_t k = 0; k < NIB_COUNT(known) && !status; k++) {
+    for (size_t k = 0; k < NIB_COUNT(known); k++) {
         const nib_gguf_type *type = nib_gguf_type_named(known[k].name);
-        nib_allot_choice *c = &part->choices[part->count];
         if (item->weight->in % type->elements) continue;
-        j->types[j->count][part->count++] = type;
-        c->bytes = nib_round_up(bytes_in(item, type), ALIGNMENT);
-        status = measure_item(j, item, type, &c->error, err);
+        j->types[j->count][part->count] = type;
+        part->choices[part->count++].bytes = nib_round_up(bytes_in(item, type), ALIGNMENT);
     }
     j->items[j->count++] = i;
-    return status;
 }
 
+/* What each choice takes; measure_all has their errors. */
 static nib_status list(job *j, const nib_gguf_writer *w, nib_error *err)
 {
     uint64_t header = nib_gguf_writer_header_bytes(w) + FILE_TYPE_BYTES;
-    nib_status status = NIB_OK;
 
-    for (size_t i = 0; i < j->plan->count && !status; i++) {
+    for (size_t i = 0; i < j->plan->count; i++) {
         const nib_export_item *item = &j->plan->items[i];
         header += 8 + strlen(item->name) + 4 + 8 * item->rank + 4 + 8;
         if (item->rank >= 2) j->weights += elements_of(item);
@@ -172,16 +168,29 @@ static nib_status list(job *j, const nib_gguf_writer *w, nib_error *err)
             if (item->rank >= 2) j->fixed_bytes += bytes_in(item, item->type);
             continue;
         }
-        status = add_choices(j, i, err);
+        add_choices(j, i);
+    }
+    j->fixed += nib_round_up(header, ALIGNMENT);
+    if (!j->count)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: no matrix has a choice of types", j->o->model);
+    return NIB_OK;
+}
+
+static nib_status measure_all(job *j, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < j->count && !status; i++) {
+        const nib_export_item *item = &j->plan->items[j->items[i]];
+        nib_allot_part *part = &j->parts[i];
+        for (size_t k = 0; k < part->count && !status; k++)
+            status = measure_item(j, item, j->types[i][k], &part->choices[k].error, err);
         if (j->o->on_progress)
-            j->o->on_progress(j->o->user, item->name, (double)i / (double)j->plan->count);
+            j->o->on_progress(j->o->user, item->name,
+                              (double)j->items[i] / (double)j->plan->count);
         if (!status && nib_should_stop(j->ctx))
             status = nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
     }
-    j->fixed += nib_round_up(header, ALIGNMENT);
-    if (!status && !j->count)
-        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: no matrix has a choice of types",
-                          j->o->model);
     return status;
 }
 
@@ -261,7 +270,8 @@ nib_status nib_export_allot(nib_ctx *ctx, const nib_export_options *o, nib_expor
     if (!j.items || !j.parts || !j.types)
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", o->model);
     if (!status) status = list(&j, w, err);
-    if (!status) status = find_room(&j, &room, err);
+    if (!status) status = find_room(&j, &room, err); /* a target of no use is refused at once */
+    if (!status) status = measure_all(&j, err);
     if (!status) status = nib_allot(ctx, j.parts, j.count, room, err);
     if (!status) take(&j, out);
     nib_free(ctx, j.items);
