@@ -104,7 +104,7 @@ HERE := $(if $(filter avx512bw,$(shell grep -m1 ^flags /proc/cpuinfo 2>/dev/null
 light = $(if $(and $(SAN),$(findstring _avx512,$(1))),-O1 $(if $(HERE),,-fno-sanitize=all))
 
 .PHONY: all lib examples demo demo-classify demo-cycle test test-emulated run-emulated test-threads \
-        run-threads test-sanitized coverage tidy bench bench-peers fuzz fuzzers tests benches \
+        run-threads test-sanitized warnings compiled coverage tidy bench bench-peers fuzz fuzzers tests benches \
         install dist deb wheel clean help deps have-packages always
 .DEFAULT_GOAL := all
 # The packages are looked at first, and what needs them is built by a second make: it alone has
@@ -125,6 +125,7 @@ help:
 	@echo 'make test-sanitized   every test with clang'"'"'s sanitizers, in the build of make fuzz'
 	@echo 'make AREAS=text/* test   only these'
 	@echo 'make test-threads     the pool, the products and a training run, thread sanitizer'
+	@echo 'make warnings         what clang warns of'
 	@echo 'make coverage         lines and branches that the tests reach (gcovr)'
 	@echo 'make tidy             clang-tidy on what reads files'
 	@echo 'make bench            kernels and the training step against the peak of this machine'
@@ -248,6 +249,14 @@ SANITIZED = CC="$(FUZZ_CC)" BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g1"
             FUZZ_FLAGS=-fsanitize=fuzzer-no-link
 test-sanitized:
 	@$(MAKE) --no-print-directory $(SANITIZED) test
+
+# What clang warns of, in all that make test compiles: its files are worth nothing, for they end
+# before anything is optimized, where no warning comes any more.
+warnings:
+	@$(MAKE) --no-print-directory $(PARALLEL) CC="$(FUZZ_CC)" BUILD=build-clang WERROR=1 \
+	  OPT="-O1 -Xclang -disable-llvm-passes -emit-llvm" compiled
+compiled: $(LIB_OBJ) $(CLI_OBJ) $(TESTS:=.o) $(SUPPORT_OBJ) $(FUZZ_SRC:%.c=$(BUILD)/%.o) \
+          $(BUILD)/fuzz/run_seeds.o
 
 # Which lines and branches of src/ and cli/ the tests reach.
 GCOVR ?= gcovr
