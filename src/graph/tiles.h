@@ -13,7 +13,7 @@ static inline void nib_panel_of_rows(const nib_kernels *k, const float *x, size_
 {
     for (size_t r = 0; r < rows; r += NIB_PANEL)
         k->pack_transposed(width, (const uint32_t *)(const void *)(x + r * ld), ld,
-                           (uint32_t *)(void *)(panel + r * width));
+                           (uint32_t *)(void *)(panel + r * width), width * NIB_STRIP);
 }
 
 /* A panel of x [rows, width] with columns padded: for products a x. */

@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 #include "base/dtype.h"
+#include "kernel/gemm.h"
 
 typedef struct nib_additive_row {
     const uint8_t *codes; /* of the first group: `books` codes, one after another */
@@ -41,6 +42,18 @@ static inline size_t nib_additive_place(const nib_additive_row *r, const uint8_t
 
 /* dst[groups * group].  Every variant gives the same bits. */
 typedef void nib_additive_decode_fn(const nib_additive_row *r, size_t groups, float *dst);
+
+/* 32 columns of some rows, which follow each other by `stride` bytes of codes. */
+typedef struct nib_additive_column {
+    nib_additive_row first; /* from the columns on; its group divides 32 */
+    size_t stride;
+    const float *scales; /* [rows]; first.scale is not read */
+} nib_additive_column;
+
+/* Packs them as a panel whose terms are the rows (gemm.h); strip: values from the first strip to
+ * the second; terms even for pairs.  The bits are those of additive_decode. */
+typedef void nib_additive_back_fn(const nib_additive_column *c, size_t terms, nib_pack_kind pack,
+                                  void *panel, size_t strip);
 
 /* y[m * ldy] = the row . row m < M of x [M, groups * group], M at most NIB_DOT_ROWS.  Sums in
  * float, in an order of the variant's own, which is the same for every M. */

@@ -29,6 +29,19 @@ void nib_additive_decode_ref(const nib_additive_row *r, size_t groups, float *ds
             dst[g * r->group + v] = value_at(r, r->codes + g * r->step, v);
 }
 
+void nib_additive_back_ref(const nib_additive_column *c, size_t terms, nib_pack_kind pack,
+                           void *panel, size_t strip)
+{
+    for (size_t t = 0; t < terms; t++) {
+        nib_additive_row r = c->first;
+        r.codes += t * c->stride;
+        r.scale = c->scales[t];
+        for (size_t i = 0; i < NIB_PANEL; i++)
+            nib_pack_put(pack, panel, strip, t, i,
+                         value_at(&r, r.codes + i / r.group * r.step, i % r.group));
+    }
+}
+
 void nib_additive_dot_ref(const nib_additive_row *r, size_t M, size_t groups, const float *x,
                           float *y, size_t ldy)
 {

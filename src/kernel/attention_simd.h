@@ -107,7 +107,7 @@ static void load_queries(const tile *t, const void *x, nib_heads layout, size_t 
     memset(to + t->count * wide, 0, (QUERIES - t->count) * wide * sizeof *to);
     for (size_t n = 0; n < QUERIES; n += NIB_PANEL)
         NIB_VARIANT(pack_transposed)(d, (const uint32_t *)(const void *)(to + n * wide), wide,
-                                     (uint32_t *)(void *)(strips + n * d));
+                                     (uint32_t *)(void *)(strips + n * d), d * NIB_STRIP);
 }
 
 /* --- who sees whom --- */

@@ -13,6 +13,7 @@
 #include "base/base.h"
 #include "kernel/dot4.h"
 #include "kernel/fixed.h"
+#include "kernel/gemm.h"
 
 /* Name, values and bytes of a block, whether it has offsets. */
 #define NIB_BLOCK_LIST(X)                                                                          \
@@ -67,6 +68,24 @@ void nib_block_unpack(nib_block_kind kind, const uint8_t *block, size_t part, ni
 /* dst[count * values] of `count` blocks, at any address.  Every variant gives the same bits. */
 typedef void nib_blocks_decode_fn(nib_block_kind kind, size_t count, const uint8_t *blocks,
                                   float *dst);
+
+/* One part of a block of each of some rows: 32 columns of a matrix. */
+typedef struct nib_block_column {
+    const uint8_t *blocks; /* where the block of row 0 lies */
+    size_t stride;         /* bytes from row to row */
+    const uint32_t *rows;  /* the row of each term; NULL: 0, 1, 2, ... */
+    size_t part;
+} nib_block_column;
+
+/* Packs them as a panel whose terms are the rows (gemm.h); strip: values from the first strip to
+ * the second; terms even for pairs.  Every variant gives the same bits, those of blocks_decode. */
+typedef void nib_blocks_back_fn(nib_block_kind kind, const nib_block_column *c, size_t terms,
+                                nib_pack_kind pack, void *panel, size_t strip);
+
+static inline const uint8_t *nib_block_row(const nib_block_column *c, size_t term)
+{
+    return c->blocks + (c->rows ? c->rows[term] : term) * c->stride;
+}
 
 /* y[m * ldy] = row of `count` blocks . row m < M of x, M at most NIB_DOT_ROWS.  x [M, count *
  * values].  Sums in float, in an order of the variant's own, which is the same for every M. */

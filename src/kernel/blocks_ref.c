@@ -193,6 +193,11 @@ void nib_block_unpack(nib_block_kind kind, const uint8_t *block, size_t part, ni
     unpack[kind](block, part, out);
 }
 
+static float value(const nib_block_part *p, size_t i)
+{
+    return (float)p->codes[i] * p->scale[i / NIB_BLOCK_HALF] - p->offset[i / NIB_BLOCK_HALF];
+}
+
 void nib_blocks_decode_ref(nib_block_kind kind, size_t count, const uint8_t *blocks, float *dst)
 {
     const nib_block_layout *l = &nib_block_layouts[kind];
@@ -201,10 +206,20 @@ void nib_blocks_decode_ref(nib_block_kind kind, size_t count, const uint8_t *blo
     for (size_t b = 0; b < count; b++)
         for (size_t part = 0; part < l->values / NIB_BLOCK_PART; part++, dst += NIB_BLOCK_PART) {
             nib_block_unpack(kind, blocks + b * l->bytes, part, &p);
-            for (size_t i = 0; i < NIB_BLOCK_PART; i++)
-                dst[i] = (float)p.codes[i] * p.scale[i / NIB_BLOCK_HALF] -
-                         p.offset[i / NIB_BLOCK_HALF];
+            for (size_t i = 0; i < NIB_BLOCK_PART; i++) dst[i] = value(&p, i);
         }
+}
+
+void nib_blocks_back_ref(nib_block_kind kind, const nib_block_column *c, size_t terms,
+                         nib_pack_kind pack, void *panel, size_t strip)
+{
+    nib_block_part p;
+
+    for (size_t t = 0; t < terms; t++) {
+        nib_block_unpack(kind, nib_block_row(c, t), c->part, &p);
+        for (size_t i = 0; i < NIB_BLOCK_PART; i++)
+            nib_pack_put(pack, panel, strip, t, i, value(&p, i));
+    }
 }
 
 void nib_blocks_dot_ref(nib_block_kind kind, size_t M, size_t count, const uint8_t *blocks,

@@ -4,6 +4,7 @@
  * all formats. */
 #include "kernel/blocks_bits.h"
 #include "kernel/kernels.h"
+#include "kernel/panel_simd.h"
 
 NIB_INLINE void put_codes(nib_block_part *p, __m256i codes)
 {
@@ -179,6 +180,46 @@ void NIB_VARIANT(blocks_decode)(nib_block_kind kind, size_t count, const uint8_t
 {
     NIB_WITH_BLOCK_KIND(kind, decode, count, blocks, dst);
 }
+
+/* --- panels --- */
+
+/* The lines of a block ROWS_AHEAD rows on: its scales and its codes. */
+NIB_INLINE void fetch(const nib_block_column *c, size_t bytes, size_t term, size_t terms)
+{
+    const char *ahead = (const char *)nib_block_row(c, nib_min(term + ROWS_AHEAD, terms - 1));
+
+    for (size_t at = 0; at < bytes; at += 64) _mm_prefetch(ahead + at, _MM_HINT_T0);
+}
+
+/* A part is unpacked by itself: of blocks of 256 values too nothing is decoded that is not put. */
+NIB_INLINE void back(nib_block_kind kind, const nib_block_column *c, size_t terms,
+                     nib_pack_kind pack, char *panel, size_t strip)
+{
+    const nib_block_layout l = nib_block_layout_of(kind);
+    nib_block_part p = {0}; /* gcc cannot see that every kind sets all of it */
+
+    for (size_t t = 0, count; t < terms; t += count) {
+        V x[2][PANEL_VECTORS];
+        count = nib_min(2, terms - t);
+#pragma GCC unroll 2
+        for (size_t i = 0; i < 2; i++) {
+            size_t term = nib_min(t + i, terms - 1);
+            fetch(c, l.bytes, term, terms);
+            unpack(kind, nib_block_row(c, term), c->part, &p);
+#pragma GCC unroll 4
+            for (size_t v = 0; v < PANEL_VECTORS; v++) x[i][v] = value(&p, v * VN, l.has_offset);
+        }
+        put_terms(pack, x, count, panel, strip, t);
+    }
+}
+
+void NIB_VARIANT(blocks_back)(nib_block_kind kind, const nib_block_column *c, size_t terms,
+                              nib_pack_kind pack, void *panel, size_t strip)
+{
+    NIB_WITH_BLOCK_KIND(kind, back, c, terms, pack, panel, strip * nib_pack_value_bytes(pack));
+}
+
+/* --- dots --- */
 
 /* Two sums a row of x: a product need not wait for the one before. */
 NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,

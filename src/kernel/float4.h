@@ -15,6 +15,7 @@
 #include "base/base.h"
 #include "base/dtype.h"
 #include "kernel/fixed.h"
+#include "kernel/gemm.h"
 
 enum { NIB_FLOAT4_STEP = 16 }; /* the least values that share a scale */
 
@@ -40,6 +41,13 @@ typedef struct nib_float4_row {
 
 /* dst[n], n a multiple of group.  Every variant gives the same bits. */
 typedef void nib_float4_decode_fn(const nib_float4_row *r, size_t n, float *dst);
+
+/* 32 columns of some rows as a panel whose terms are the rows (gemm.h), from those of the first row
+ * on, of which one has its codes `codes` bytes behind the other's and its scales `scales`.  strip:
+ * values from the first strip to the second; terms even for pairs.  The bits are those of
+ * float4_decode. */
+typedef void nib_float4_back_fn(const nib_float4_row *first, size_t codes, size_t scales,
+                                size_t terms, nib_pack_kind pack, void *panel, size_t strip);
 
 /* y[m * ldy] = the row . row m < M of x [M, n], M at most NIB_DOT_ROWS.  Sums in float, in an order
  * of the variant's own, which is the same for every M. */

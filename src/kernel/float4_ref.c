@@ -16,6 +16,18 @@ void nib_float4_decode_ref(const nib_float4_row *r, size_t n, float *dst)
     for (size_t i = 0; i < n; i++) dst[i] = value_at(r, i);
 }
 
+void nib_float4_back_ref(const nib_float4_row *first, size_t codes, size_t scales, size_t terms,
+                         nib_pack_kind pack, void *panel, size_t strip)
+{
+    for (size_t t = 0; t < terms; t++) {
+        nib_float4_row r = *first;
+        r.codes += t * codes;
+        r.scales += t * scales;
+        for (size_t i = 0; i < NIB_PANEL; i++)
+            nib_pack_put(pack, panel, strip, t, i, value_at(&r, i));
+    }
+}
+
 void nib_float4_dot_ref(const nib_float4_row *r, size_t M, size_t n, const float *x, float *y,
                         size_t ldy)
 {

@@ -3,6 +3,7 @@
  * Eight bytes are sixteen codes, whose doubled values one shuffle looks up. */
 #include "kernel/fixed_words.h"
 #include "kernel/kernels.h"
+#include "kernel/panel_simd.h"
 
 /* Sixteen codes as doubled values, in order. */
 NIB_INLINE __m128i twice_of(const uint8_t *codes)
@@ -42,6 +43,39 @@ void NIB_VARIANT(float4_decode)(const nib_float4_row *r, size_t n, float *dst)
 {
     if (r->round) decode(r, true, n, dst);
     else decode(r, false, n, dst);
+}
+
+/* group and round are constant. */
+NIB_INLINE void back(const nib_float4_row *first, unsigned group, bool round, size_t codes,
+                     size_t scales, size_t terms, nib_pack_kind pack, char *panel, size_t strip)
+{
+    for (size_t t = 0, count; t < terms; t += count) {
+        V x[2][PANEL_VECTORS];
+        count = nib_min(2, terms - t);
+#pragma GCC unroll 2
+        for (size_t i = 0; i < 2; i++) {
+            size_t term = nib_min(t + i, terms - 1);
+            const nib_float4_row r = { .codes = first->codes + term * codes,
+                                       .scales = first->scales + term * scales,
+                                       .halves = first->halves, .group = group };
+            _mm_prefetch((const char *)r.codes + ROWS_AHEAD * codes, _MM_HINT_T0);
+            _mm_prefetch((const char *)r.scales + ROWS_AHEAD * scales, _MM_HINT_T0);
+            values_of(&r, round, 0, x[i]);
+            values_of(&r, round, NIB_FLOAT4_STEP, x[i] + NIB_FLOAT4_STEP / VN);
+        }
+        put_terms(pack, x, count, panel, strip, t);
+    }
+}
+
+void NIB_VARIANT(float4_back)(const nib_float4_row *first, size_t codes, size_t scales,
+                              size_t terms, nib_pack_kind pack, void *panel, size_t strip)
+{
+    size_t bytes = strip * nib_pack_value_bytes(pack);
+
+    if (first->round) back(first, first->group, true, codes, scales, terms, pack, panel, bytes);
+    else if (first->group == 32)
+        back(first, 32, false, codes, scales, terms, pack, panel, bytes);
+    else back(first, 16, false, codes, scales, terms, pack, panel, bytes);
 }
 
 /* Two sums a row of x: a product need not wait for the one before. */

@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 #include "base/dtype.h"
+#include "kernel/gemm.h"
 
 /* What the codes of a run are multiplied or divided by, and the type that the result is rounded to:
  * NIB_F32 (not again), NIB_BF16 or NIB_F16. */
@@ -21,6 +22,20 @@ typedef struct nib_float8_scale {
 /* dst[i] = codes[i] * by, or / by; each a float operation of its own.  Any n, any address. */
 typedef void nib_float8_decode_fn(size_t n, const uint8_t *codes, nib_float8_scale scale,
                                   float *dst);
+
+/* 32 columns of some rows, each of which has a scale of its own. */
+typedef struct nib_float8_column {
+    const uint8_t *codes; /* of the first row */
+    size_t stride;        /* bytes from row to row */
+    const float *by;      /* [rows]; the rest as in nib_float8_scale */
+    bool divide;
+    nib_dtype round;
+} nib_float8_column;
+
+/* Packs them as a panel whose terms are the rows (gemm.h); strip: values from the first strip to
+ * the second; terms even for pairs.  The bits are those of float8_decode. */
+typedef void nib_float8_back_fn(const nib_float8_column *c, size_t terms, nib_pack_kind pack,
+                                void *panel, size_t strip);
 
 /* A row whose codes have a scale for each `columns` of them, not rounded again. */
 typedef struct nib_float8_row {

@@ -26,6 +26,18 @@ void nib_float8_decode_ref(size_t n, const uint8_t *codes, nib_float8_scale scal
     }
 }
 
+void nib_float8_back_ref(const nib_float8_column *c, size_t terms, nib_pack_kind pack, void *panel,
+                         size_t strip)
+{
+    float values[NIB_PANEL];
+
+    for (size_t t = 0; t < terms; t++) {
+        nib_float8_scale scale = { .by = c->by[t], .divide = c->divide, .round = c->round };
+        nib_float8_decode_ref(NIB_PANEL, c->codes + t * c->stride, scale, values);
+        for (size_t i = 0; i < NIB_PANEL; i++) nib_pack_put(pack, panel, strip, t, i, values[i]);
+    }
+}
+
 void nib_float8_dot_ref(const nib_float8_row *r, size_t M, const float *x, float *y, size_t ldy)
 {
     for (size_t m = 0; m < M; m++) {

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "kernel/kernels.h"
+#include "kernel/panel_simd.h"
 #include "kernel/words.h"
 
 #if defined(__AVX512F__)
@@ -63,6 +64,39 @@ void NIB_VARIANT(float8_decode)(size_t n, const uint8_t *codes, nib_float8_scale
     else if (scale.round == NIB_F32) decode(n, codes, by, false, NIB_F32, dst);
     else if (scale.round == NIB_BF16) decode(n, codes, by, false, NIB_BF16, dst);
     else decode(n, codes, by, false, NIB_F16, dst);
+}
+
+/* --- panels --- */
+
+NIB_INLINE void back(const nib_float8_column *c, bool divide, nib_dtype round, size_t terms,
+                     nib_pack_kind pack, char *panel, size_t strip)
+{
+    for (size_t t = 0, count; t < terms; t += count) {
+        V x[2][PANEL_VECTORS];
+        count = nib_min(2, terms - t);
+#pragma GCC unroll 2
+        for (size_t i = 0; i < 2; i++) {
+            size_t term = nib_min(t + i, terms - 1);
+            const uint8_t *codes = c->codes + term * c->stride;
+            V by = v_set(c->by[term]);
+            _mm_prefetch((const char *)codes + ROWS_AHEAD * c->stride, _MM_HINT_T0);
+#pragma GCC unroll 4
+            for (size_t v = 0; v < PANEL_VECTORS; v++)
+                x[i][v] = scaled(codes + v * VN, by, divide, round);
+        }
+        put_terms(pack, x, count, panel, strip, t);
+    }
+}
+
+void NIB_VARIANT(float8_back)(const nib_float8_column *c, size_t terms, nib_pack_kind pack,
+                              void *panel, size_t strip)
+{
+    size_t bytes = strip * nib_pack_value_bytes(pack);
+
+    if (c->divide) back(c, true, c->round, terms, pack, panel, bytes);
+    else if (c->round == NIB_F32) back(c, false, NIB_F32, terms, pack, panel, bytes);
+    else if (c->round == NIB_BF16) back(c, false, NIB_BF16, terms, pack, panel, bytes);
+    else back(c, false, NIB_F16, terms, pack, panel, bytes);
 }
 
 /* --- dots: 32 codes at a time, by vectors of 32 bytes in both variants --- */

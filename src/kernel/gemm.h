@@ -22,6 +22,29 @@
 
 enum { NIB_STRIP = 16, NIB_PANEL = 2 * NIB_STRIP };
 
+/* What a panel's values are: floats, floats rounded to bfloat16, pairs of bfloat16. */
+typedef enum nib_pack_kind { NIB_PACK_F32, NIB_PACK_ROUNDED, NIB_PACK_PAIRS } nib_pack_kind;
+
+static inline size_t nib_pack_value_bytes(nib_pack_kind kind)
+{
+    return kind == NIB_PACK_PAIRS ? sizeof(uint16_t) : sizeof(float);
+}
+
+/* Puts the value of a term and of one of the 32 columns into a panel, the references' way; strip:
+ * values from the first strip to the second. */
+static inline void nib_pack_put(nib_pack_kind kind, void *panel, size_t strip, size_t term,
+                                size_t column, float x)
+{
+    size_t first = column / NIB_STRIP * strip, n = column % NIB_STRIP;
+
+    if (kind == NIB_PACK_PAIRS)
+        ((uint16_t *)panel)[first + term / 2 * 2 * NIB_STRIP + 2 * n + term % 2] =
+            nib_f32_to_bf16(x);
+    else
+        ((float *)panel)[first + term * NIB_STRIP + n] =
+            kind == NIB_PACK_ROUNDED ? nib_round_bf16(x) : x;
+}
+
 /* What ends each sum, with the last of its terms, in its register.  All zeros: nothing. */
 typedef struct nib_gemm_end {
     size_t K;               /* more terms, of a low-rank branch, in float: */
@@ -46,8 +69,10 @@ typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, s
                               const nib_gemm_end *end);
 
 /* dst[n / 16][k][n % 16] = src[n][k], 32 rows of `k` 32-bit words, row stride ld: floats, or pairs
- * of bfloat16. */
-typedef void nib_pack_transposed_fn(size_t k, const uint32_t *src, size_t ld, uint32_t *dst);
+ * of bfloat16.  strip: words from the first strip to the second, k * 16 where the panel is no
+ * longer than this. */
+typedef void nib_pack_transposed_fn(size_t k, const uint32_t *src, size_t ld, uint32_t *dst,
+                                    size_t strip);
 /* The same of 32 rows of `k` bfloat16 values, row stride ld, as floats. */
 typedef void nib_pack_widened_fn(size_t k, const uint16_t *src, size_t ld, float *dst);
 /* dst[n / 16][i][n % 16] = src[i][n]: `rows` rows of 32 values, float32 or bfloat16, as they lie,

@@ -26,11 +26,11 @@ void nib_gemm_f32_ref(size_t M, size_t N, size_t K, const float *a, size_t lda, 
         }
 }
 
-void nib_pack_transposed_ref(size_t k, const uint32_t *src, size_t ld, uint32_t *dst)
+void nib_pack_transposed_ref(size_t k, const uint32_t *src, size_t ld, uint32_t *dst, size_t strip)
 {
     for (size_t i = 0; i < k; i++)
         for (size_t n = 0; n < NIB_PANEL; n++)
-            dst[(n / NIB_STRIP * k + i) * NIB_STRIP + n % NIB_STRIP] = src[n * ld + i];
+            dst[n / NIB_STRIP * strip + i * NIB_STRIP + n % NIB_STRIP] = src[n * ld + i];
 }
 
 void nib_pack_widened_ref(size_t k, const uint16_t *src, size_t ld, float *dst)

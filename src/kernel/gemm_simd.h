@@ -70,19 +70,20 @@ float NIB_VARIANT(dot)(size_t count, const float *x, const float *y)
     return v_sum(v_add(v_add(s[0], s[1]), v_add(s[2], s[3])));
 }
 
-void NIB_VARIANT(pack_transposed)(size_t k, const uint32_t *src, size_t ld, uint32_t *dst)
+void NIB_VARIANT(pack_transposed)(size_t k, const uint32_t *src, size_t ld, uint32_t *dst,
+                                  size_t strip)
 {
     for (size_t n = 0; n < NIB_PANEL; n += 8) {
-        uint32_t *strip = dst + n / NIB_STRIP * k * NIB_STRIP + n % NIB_STRIP;
+        uint32_t *to = dst + n / NIB_STRIP * strip + n % NIB_STRIP;
         size_t i = 0;
         for (; i + 8 <= k; i += 8) {
             __m256i r[8];
             for (size_t j = 0; j < 8; j++)
                 r[j] = _mm256_loadu_si256((const __m256i *)(src + (n + j) * ld + i));
-            transpose8(r, strip + i * NIB_STRIP, NIB_STRIP);
+            transpose8(r, to + i * NIB_STRIP, NIB_STRIP);
         }
         for (; i < k; i++)
-            for (size_t j = 0; j < 8; j++) strip[i * NIB_STRIP + j] = src[(n + j) * ld + i];
+            for (size_t j = 0; j < 8; j++) to[i * NIB_STRIP + j] = src[(n + j) * ld + i];
     }
 }
 

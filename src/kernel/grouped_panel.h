@@ -20,6 +20,7 @@
 
 #include "base/base.h"
 #include "base/dtype.h"
+#include "kernel/gemm.h"
 
 typedef struct nib_grouped_codes {
     const uint8_t *words; /* little-endian, of any alignment: the first word of the first stream */
@@ -39,17 +40,11 @@ typedef struct nib_grouped_codes {
     nib_dtype through;     /* NIB_F32, NIB_F16, NIB_BF16 */
 } nib_grouped_codes;
 
-typedef enum nib_grouped_kind {
-    NIB_GROUPED_FLOATS,
-    NIB_GROUPED_ROUNDED, /* floats rounded to bfloat16 */
-    NIB_GROUPED_PAIRS    /* of bfloat16 */
-} nib_grouped_kind;
-
 /* strip: values from the first strip of the panel to the second.  terms: down a multiple of 32;
  * across any number, even for pairs. */
-typedef void nib_grouped_down_fn(const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind,
+typedef void nib_grouped_down_fn(const nib_grouped_codes *c, size_t terms, nib_pack_kind kind,
                                  void *panel, size_t strip);
-typedef void nib_grouped_across_fn(const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind,
+typedef void nib_grouped_across_fn(const nib_grouped_codes *c, size_t terms, nib_pack_kind kind,
                                    void *panel, size_t strip);
 
 /* Where in its word AWQ's code m of 8 begins. */

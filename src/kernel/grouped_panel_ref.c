@@ -16,34 +16,21 @@ static float value(const nib_grouped_codes *c, unsigned code, size_t term, size_
     return rounded(c->through, ((float)code - c->zeros[at]) * c->scales[at]);
 }
 
-static void put(nib_grouped_kind kind, void *panel, size_t strip, size_t term, size_t column,
-                float x)
-{
-    size_t first = column / NIB_STRIP * strip, n = column % NIB_STRIP;
-
-    if (kind == NIB_GROUPED_PAIRS)
-        ((uint16_t *)panel)[first + term / 2 * 2 * NIB_STRIP + 2 * n + term % 2] =
-            nib_f32_to_bf16(x);
-    else
-        ((float *)panel)[first + term * NIB_STRIP + n] =
-            kind == NIB_GROUPED_ROUNDED ? nib_round_bf16(x) : x;
-}
-
-void nib_grouped_down_ref(const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind,
+void nib_grouped_down_ref(const nib_grouped_codes *c, size_t terms, nib_pack_kind kind,
                           void *panel, size_t strip)
 {
     for (size_t n = 0; n < NIB_PANEL; n++) {
         const uint8_t *stream = c->words + n / NIB_STRIP * c->second + n % NIB_STRIP * c->other;
         for (size_t t = 0; t < terms; t++)
-            put(kind, panel, strip, t, n, value(c, nib_grouped_code(c, stream, t), t, n));
+            nib_pack_put(kind, panel, strip, t, n, value(c, nib_grouped_code(c, stream, t), t, n));
     }
 }
 
-void nib_grouped_across_ref(const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind,
+void nib_grouped_across_ref(const nib_grouped_codes *c, size_t terms, nib_pack_kind kind,
                             void *panel, size_t strip)
 {
     for (size_t t = 0; t < terms; t++)
         for (size_t n = 0; n < NIB_PANEL; n++)
-            put(kind, panel, strip, t, n,
+            nib_pack_put(kind, panel, strip, t, n,
                 value(c, nib_grouped_code(c, c->words + t * c->other, n), t, n));
 }

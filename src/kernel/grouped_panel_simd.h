@@ -1,6 +1,7 @@
 /* grouped_panel_simd.h - grouped integer codes into panels: the body of grouped_panel_avx2.c and
  * grouped_panel_avx512.c. */
 #include "kernel/kernels.h"
+#include "kernel/panel_simd.h"
 #include "kernel/words.h"
 
 /* Calls inline f(bits, awq, through, biased, ...) with constants where they matter: with bits and
@@ -51,22 +52,6 @@ NIB_INLINE V value(W code, V scale, V zero, nib_dtype through, bool biased)
     return rounded(v_add(rounded(v_mul(x, scale), through), zero), through);
 }
 
-/* Values of two neighbouring terms, VN columns. */
-NIB_INLINE void put(nib_grouped_kind kind, V x[2], void *strip, size_t term, size_t column)
-{
-    float *to = (float *)strip + term * NIB_STRIP + column;
-
-    if (kind == NIB_GROUPED_PAIRS) {
-        W low = w_right(v_bf16_bits(x[0]), 16), high = v_bf16_bits(x[1]);
-        w_store((uint32_t *)strip + term / 2 * NIB_STRIP + column,
-                w_or(low, w_and(high, w_set(0xffff0000u))));
-        return;
-    }
-    if (kind == NIB_GROUPED_ROUNDED) v_round2_bf16(x);
-    v_store(to, x[0]);
-    v_store(to + NIB_STRIP, x[1]);
-}
-
 /* --- down --- */
 
 /* Code v of 32 of each of VN streams; all but `words` is constant. */
@@ -88,7 +73,7 @@ NIB_INLINE V of_term(const nib_grouped_codes *c, const float *from, size_t term,
 /* 32 terms of VN columns. */
 NIB_INLINE void block_down(unsigned bits, bool awq, nib_dtype through, bool biased,
                            const nib_grouped_codes *c, const uint8_t *at, size_t term,
-                           size_t column, nib_grouped_kind kind, void *strip)
+                           size_t column, nib_pack_kind kind, void *strip)
 {
     const bool one = !c->by_term && !c->groups; /* a group holds them all */
     V scale = of_term(c, c->scales, term, column), zero = of_term(c, c->zeros, term, column);
@@ -108,12 +93,12 @@ NIB_INLINE void block_down(unsigned bits, bool awq, nib_dtype through, bool bias
             }
             x[i] = value(code_down(words, bits, awq, v + i), scale, zero, through, biased);
         }
-        put(kind, x, strip, term + v, column % NIB_STRIP);
+        put_two(kind, x, strip, term + v, column % NIB_STRIP);
     }
 }
 
 NIB_INLINE void down(unsigned bits, bool awq, nib_dtype through, bool biased,
-                     const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind, char *panel,
+                     const nib_grouped_codes *c, size_t terms, nib_pack_kind kind, char *panel,
                      size_t strip)
 {
     for (size_t n = 0; n < NIB_PANEL; n += VN) {
@@ -124,15 +109,10 @@ NIB_INLINE void down(unsigned bits, bool awq, nib_dtype through, bool biased,
     }
 }
 
-static size_t value_bytes(nib_grouped_kind kind)
-{
-    return kind == NIB_GROUPED_PAIRS ? sizeof(uint16_t) : sizeof(float);
-}
-
-void NIB_VARIANT(grouped_down)(const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind,
+void NIB_VARIANT(grouped_down)(const nib_grouped_codes *c, size_t terms, nib_pack_kind kind,
                                void *panel, size_t strip)
 {
-    WITH_CODES(down, c, terms, kind, panel, strip * value_bytes(kind))
+    WITH_CODES(down, c, terms, kind, panel, strip * nib_pack_value_bytes(kind))
 }
 
 /* --- across --- */
@@ -177,7 +157,7 @@ NIB_INLINE W code_across(const nib_grouped_codes *c, const uint8_t *stream, unsi
 /* Terms t and, when there are two, t + 1; scales and zeros: their group's, or NULL. */
 NIB_INLINE void terms_across(unsigned bits, nib_dtype through, bool biased,
                              const nib_grouped_codes *c, W shifts, const float *scales,
-                             const float *zeros, size_t t, size_t count, nib_grouped_kind kind,
+                             const float *zeros, size_t t, size_t count, nib_pack_kind kind,
                              char *panel, size_t strip)
 {
 #pragma GCC unroll 4
@@ -188,19 +168,14 @@ NIB_INLINE void terms_across(unsigned bits, nib_dtype through, bool biased,
                          scales ? v_load(scales + n) : of_term(c, c->scales, t + i, n),
                          zeros ? v_load(zeros + n) : of_term(c, c->zeros, t + i, n), through,
                          biased);
-        if (count == 2) {
-            put(kind, x, panel + n / NIB_STRIP * strip, t, n % NIB_STRIP);
-        } else {
-            if (kind == NIB_GROUPED_ROUNDED) x[0] = v_round_bf16(x[0]);
-            v_store((float *)(void *)(panel + n / NIB_STRIP * strip) + t * NIB_STRIP +
-                        n % NIB_STRIP, x[0]);
-        }
+        if (count == 2) put_two(kind, x, panel + n / NIB_STRIP * strip, t, n % NIB_STRIP);
+        else put_one(kind, x[0], panel + n / NIB_STRIP * strip, t, n % NIB_STRIP);
     }
 }
 
 /* Terms that share a group are a run: dividing for each of them would take longer than decoding. */
 NIB_INLINE void across(unsigned bits, bool awq, nib_dtype through, bool biased,
-                       const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind,
+                       const nib_grouped_codes *c, size_t terms, nib_pack_kind kind,
                        char *panel, size_t strip)
 {
     const W shifts = shifts_across(bits, awq);
@@ -224,8 +199,8 @@ NIB_INLINE void across(unsigned bits, bool awq, nib_dtype through, bool biased,
     }
 }
 
-void NIB_VARIANT(grouped_across)(const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind,
+void NIB_VARIANT(grouped_across)(const nib_grouped_codes *c, size_t terms, nib_pack_kind kind,
                                  void *panel, size_t strip)
 {
-    WITH_CODES(across, c, terms, kind, panel, strip * value_bytes(kind))
+    WITH_CODES(across, c, terms, kind, panel, strip * nib_pack_value_bytes(kind))
 }

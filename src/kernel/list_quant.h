@@ -68,9 +68,12 @@ KERNEL(grouped_down, avx512, NIB_CPU_AVX512)
 KERNEL(grouped_across, avx512, NIB_CPU_AVX512)
 #endif
 KERNEL(float8_decode, ref, 0)
+KERNEL(float8_back, ref, 0)
 #if NIB_ARCH_X86
 KERNEL(float8_decode, avx2, NIB_CPU_AVX2)
+KERNEL(float8_back, avx2, NIB_CPU_AVX2)
 KERNEL(float8_decode, avx512, NIB_CPU_AVX512)
+KERNEL(float8_back, avx512, NIB_CPU_AVX512)
 #endif
 KERNEL(float8_dot, ref, 0)
 #if NIB_ARCH_X86
@@ -78,11 +81,14 @@ KERNEL(float8_dot, avx2, NIB_CPU_AVX2)
 KERNEL(float8_dot, avx512, NIB_CPU_AVX512)
 #endif
 KERNEL(blocks_decode, ref, 0)
+KERNEL(blocks_back, ref, 0)
 KERNEL(blocks_dot, ref, 0)
 #if NIB_ARCH_X86
 KERNEL(blocks_decode, avx2, NIB_CPU_AVX2)
+KERNEL(blocks_back, avx2, NIB_CPU_AVX2)
 KERNEL(blocks_dot, avx2, NIB_CPU_AVX2)
 KERNEL(blocks_decode, avx512, NIB_CPU_AVX512)
+KERNEL(blocks_back, avx512, NIB_CPU_AVX512)
 KERNEL(blocks_dot, avx512, NIB_CPU_AVX512)
 #endif
 KERNEL(arrange_fixed, ref, 0)
@@ -99,11 +105,14 @@ KERNEL(blocks_dot_fixed, avx2, NIB_CPU_AVX2)
 KERNEL(blocks_dot_fixed, avx512, NIB_CPU_AVX512)
 #endif
 KERNEL(float4_decode, ref, 0)
+KERNEL(float4_back, ref, 0)
 KERNEL(float4_dot, ref, 0)
 #if NIB_ARCH_X86
 KERNEL(float4_decode, avx2, NIB_CPU_AVX2)
+KERNEL(float4_back, avx2, NIB_CPU_AVX2)
 KERNEL(float4_dot, avx2, NIB_CPU_AVX2)
 KERNEL(float4_decode, avx512, NIB_CPU_AVX512)
+KERNEL(float4_back, avx512, NIB_CPU_AVX512)
 KERNEL(float4_dot, avx512, NIB_CPU_AVX512)
 #endif
 KERNEL(float4_dot_fixed, ref, 0)
@@ -112,11 +121,14 @@ KERNEL(float4_dot_fixed, avx2, NIB_CPU_AVX2)
 KERNEL(float4_dot_fixed, avx512, NIB_CPU_AVX512)
 #endif
 KERNEL(additive_decode, ref, 0)
+KERNEL(additive_back, ref, 0)
 KERNEL(additive_dot, ref, 0)
 #if NIB_ARCH_X86
 KERNEL(additive_decode, avx2, NIB_CPU_AVX2)
+KERNEL(additive_back, avx2, NIB_CPU_AVX2)
 KERNEL(additive_dot, avx2, NIB_CPU_AVX2)
 KERNEL(additive_decode, avx512, NIB_CPU_AVX512)
+KERNEL(additive_back, avx512, NIB_CPU_AVX512)
 KERNEL(additive_dot, avx512, NIB_CPU_AVX512)
 #endif
 KERNEL(awq_dot, ref, 0)

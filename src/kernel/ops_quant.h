@@ -21,15 +21,19 @@ KERNEL_OP(int8_decode)
 KERNEL_OP(grouped_down) /* grouped_panel.h */
 KERNEL_OP(grouped_across)
 KERNEL_OP(float8_decode) /* float8.h */
+KERNEL_OP(float8_back)
 KERNEL_OP(float8_dot)
 KERNEL_OP(blocks_decode) /* blocks.h */
+KERNEL_OP(blocks_back)
 KERNEL_OP(blocks_dot)
 KERNEL_OP(blocks_dot_fixed)
 KERNEL_OP(arrange_fixed) /* fixed.h */
 KERNEL_OP(grouped_dot) /* grouped_dot.h */
 KERNEL_OP(float4_decode) /* float4.h */
+KERNEL_OP(float4_back)
 KERNEL_OP(float4_dot)
 KERNEL_OP(float4_dot_fixed)
 KERNEL_OP(additive_decode) /* additive.h */
+KERNEL_OP(additive_back)
 KERNEL_OP(additive_dot)
 KERNEL_OP(awq_dot) /* awq_dot.h */

@@ -38,6 +38,26 @@ static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, si
     nib_decode_groups(w, of(w)->options.inputs, decode_groups, r0, r1, k0, k1, dst, ld);
 }
 
+enum { MOST_TERMS = 2048 }; /* of a panel */
+
+/* Backward: 32 columns are whole groups, each of one row.  Forward the generic packer turns what is
+ * decoded. */
+static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
+{
+    const nib_additive *q = of(w);
+    float scales[MOST_TERMS];
+    nib_additive_column c = { .stride = q->row_step, .scales = scales };
+
+    if (!p->backward || q->options.outputs != 1 || NIB_PANEL % q->options.inputs ||
+        p->c0 % q->options.inputs || p->c0 + NIB_PANEL > w->in || p->terms > MOST_TERMS ||
+        (p->kind == NIB_PACK_PAIRS && p->terms % 2)) return false;
+    c.first = row_from(q, p->t0, p->c0 / q->options.inputs);
+    nib_convert(scales, NIB_F32, q->scales + p->t0 * nib_dtype_bytes(q->scale_type),
+                q->scale_type, p->terms);
+    k->additive_back(&c, p->terms, p->kind, panel, p->terms * NIB_STRIP);
+    return true;
+}
+
 static void destroy(nib_ctx *ctx, nib_weight *w)
 {
     nib_free(ctx, ((nib_additive *)w)->owned);
@@ -191,6 +211,6 @@ static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, siz
 
 const nib_scheme nib_additive_scheme = {
     .name = "aqlm", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
+    .pack = pack, .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
     .parse = parse, .bytes = bytes_of, .random = random_weight,
 };

@@ -28,6 +28,22 @@ static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, si
                       ld);
 }
 
+/* Backward a part of 32 values is a piece; forward the generic packer turns what is decoded. */
+static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
+{
+    const nib_block *b = of(w);
+    const nib_block_layout *l = &nib_block_layouts[b->kind];
+    const nib_block_column c = {
+        .blocks = b->data + (b->rows ? 0 : p->t0 * b->row_bytes) + p->c0 / l->values * l->bytes,
+        .stride = b->row_bytes, .rows = b->rows ? b->rows + p->t0 : NULL,
+        .part = p->c0 % l->values / NIB_BLOCK_PART };
+
+    if (!p->backward || p->c0 % NIB_BLOCK_PART || p->c0 + NIB_PANEL > w->in ||
+        (p->kind == NIB_PACK_PAIRS && p->terms % 2)) return false;
+    k->blocks_back(b->kind, &c, p->terms, p->kind, panel, p->terms * NIB_STRIP);
+    return true;
+}
+
 static void destroy(nib_ctx *ctx, nib_weight *w) { nib_free(ctx, w); }
 
 /* --- few rows --- */
@@ -110,7 +126,7 @@ static bool block_row(const nib_weight *w, const char *type, size_t row, uint8_t
 
 const nib_scheme nib_block_scheme = {
     .name = "block", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
+    .pack = pack, .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
     .parse = parse, .bytes = bytes_of, .block_row = block_row,
 };
 

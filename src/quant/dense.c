@@ -64,12 +64,14 @@ static bool pack_forward(const nib_dense *d, size_t in, const nib_kernels *k, co
     if (p->kind == NIB_PACK_PAIRS && d->base.dtype == NIB_BF16 && in % 2 == 0 && p->t0 % 2 == 0 &&
         p->terms % 2 == 0) {
         const uint16_t *rows = (const uint16_t *)d->data + p->c0 * in + p->t0;
-        k->pack_transposed(p->terms / 2, (const uint32_t *)(const void *)rows, in / 2, panel);
+        k->pack_transposed(p->terms / 2, (const uint32_t *)(const void *)rows, in / 2, panel,
+                           p->terms / 2 * NIB_STRIP);
         return true;
     }
     if (p->kind == NIB_PACK_F32 && d->base.dtype == NIB_F32) {
         const float *rows = (const float *)d->data + p->c0 * in + p->t0;
-        k->pack_transposed(p->terms, (const uint32_t *)(const void *)rows, in, panel);
+        k->pack_transposed(p->terms, (const uint32_t *)(const void *)rows, in, panel,
+                           p->terms * NIB_STRIP);
         return true;
     }
     if (p->kind != NIB_PACK_PAIRS && d->base.dtype == NIB_BF16) { /* rounded already */

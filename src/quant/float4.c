@@ -33,6 +33,18 @@ static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, si
     nib_decode_groups(w, nib_float4_group(of(w)->kind), decode_groups, r0, r1, k0, k1, dst, ld);
 }
 
+/* Backward: 32 columns are whole groups.  Forward the generic packer turns what is decoded. */
+static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
+{
+    const nib_float4_row first = row_from(of(w), p->t0, p->c0);
+
+    if (!p->backward || p->c0 % NIB_PANEL || p->c0 + NIB_PANEL > w->in ||
+        (p->kind == NIB_PACK_PAIRS && p->terms % 2)) return false;
+    k->float4_back(&first, w->in / 2, w->in / first.group, p->terms, p->kind, panel,
+                   p->terms * NIB_STRIP);
+    return true;
+}
+
 static void destroy(nib_ctx *ctx, nib_weight *w)
 {
     nib_free(ctx, ((nib_float4 *)w)->owned);
@@ -146,7 +158,7 @@ static bool block_row(const nib_weight *w, const char *type, size_t row, uint8_t
 
 const nib_scheme nib_float4_scheme = {
     .name = "fp4", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
+    .pack = pack, .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
     .parse = parse, .bytes = bytes_of, .random = random_weight, .block_row = block_row,
 };
 

@@ -44,6 +44,31 @@ static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, si
     for (size_t r = r0; r < r1; r++) decode_row(of(w), r, k0, k1, dst + (r - r0) * ld);
 }
 
+/* --- panels --- */
+
+enum { MOST_TERMS = 2048 }; /* of a panel */
+
+/* Backward: 32 columns under one scale a row.  Forward the generic packer turns what is decoded. */
+static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
+{
+    const nib_float8 *q = of(w);
+    size_t block = p->c0 / q->columns;
+    float by[MOST_TERMS];
+    const nib_float8_column c = { .codes = q->codes + p->t0 * w->in + p->c0, .stride = w->in,
+                                  .by = by, .divide = q->options.divide, .round = q->round };
+
+    if (!p->backward || p->c0 + NIB_PANEL > w->in || p->terms > MOST_TERMS ||
+        (p->c0 + NIB_PANEL - 1) / q->columns != block ||
+        (p->kind == NIB_PACK_PAIRS && p->terms % 2)) return false;
+    for (size_t t = 0, down = p->t0 / q->rows; t < p->terms; down++) {
+        size_t end = nib_min(p->terms, (down + 1) * q->rows - p->t0);
+        float scale = nib_float8_scale_at(q->scale_type, q->scales, down * q->grid + block);
+        while (t < end) by[t++] = scale;
+    }
+    k->float8_back(&c, p->terms, p->kind, panel, p->terms * NIB_STRIP);
+    return true;
+}
+
 static void destroy(nib_ctx *ctx, nib_weight *w)
 {
     nib_free(ctx, ((nib_float8 *)w)->owned);
@@ -205,6 +230,6 @@ static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, siz
 
 const nib_scheme nib_float8_scheme = {
     .name = "fp8", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
+    .pack = pack, .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
     .parse = parse, .bytes = bytes_of, .random = random_weight,
 };

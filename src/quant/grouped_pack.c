@@ -107,13 +107,6 @@ static bool term_tables(const nib_grouped *q, const nib_kernels *k, size_t i0, s
 
 /* --- panels --- */
 
-static nib_grouped_kind kind_of(const nib_pack *p)
-{
-    return p->kind == NIB_PACK_PAIRS     ? NIB_GROUPED_PAIRS
-           : p->kind == NIB_PACK_ROUNDED ? NIB_GROUPED_ROUNDED
-                                         : NIB_GROUPED_FLOATS;
-}
-
 /* From term t on. */
 static void skip_terms(nib_grouped_codes *c, size_t t)
 {
@@ -133,7 +126,7 @@ static void pack_turned(const nib_grouped *q, const nib_kernels *k, nib_grouped_
                         const uint8_t *rows, size_t terms, const nib_pack *p, char *panel)
 {
     uint32_t words[TURNED_WORDS * NIB_PANEL];
-    size_t strip = p->terms * NIB_STRIP, bytes = p->kind == NIB_PACK_PAIRS ? 2 : sizeof(float);
+    size_t strip = p->terms * NIB_STRIP, bytes = nib_pack_value_bytes(p->kind);
 
     c.words = (const uint8_t *)words;
     c.next = NIB_STRIP * sizeof *words;
@@ -143,10 +136,10 @@ static void pack_turned(const nib_grouped *q, const nib_kernels *k, nib_grouped_
         nib_grouped_codes piece = c;
 
         k->pack_transposed(count, (const uint32_t *)(const void *)(rows + t * c.bits / 8),
-                           q->row_bytes / sizeof *words, words);
+                           q->row_bytes / sizeof *words, words, count * NIB_STRIP);
         piece.second = count * NIB_STRIP * sizeof *words;
         skip_terms(&piece, t);
-        k->grouped_down(&piece, some, kind_of(p), panel + t * NIB_STRIP * bytes, strip);
+        k->grouped_down(&piece, some, p->kind, panel + t * NIB_STRIP * bytes, strip);
     }
 }
 
@@ -166,7 +159,7 @@ static bool pack_forward(const nib_grouped *q, const nib_kernels *k, const nib_p
         c->words = q->codes + p->t0 * q->row_bytes + p->c0 / 8 * 4;
         c->next = 4;
         c->other = q->row_bytes;
-        k->grouped_across(c, p->terms, kind_of(p), panel, strip);
+        k->grouped_across(c, p->terms, p->kind, panel, strip);
         return true;
     }
     if (p->t0 % 32 || p->terms % 32) return false;
@@ -180,7 +173,7 @@ static bool pack_forward(const nib_grouped *q, const nib_kernels *k, const nib_p
     c->next = q->row_bytes;
     c->other = 4;
     c->second = NIB_STRIP * 4;
-    k->grouped_down(c, p->terms, kind_of(p), panel, strip);
+    k->grouped_down(c, p->terms, p->kind, panel, strip);
     return true;
 }
 
@@ -203,7 +196,7 @@ static bool pack_backward(const nib_grouped *q, const nib_kernels *k, const nib_
         c->next = q->row_bytes;
         c->other = 4;
     }
-    k->grouped_across(c, p->terms, kind_of(p), panel, p->terms * NIB_STRIP);
+    k->grouped_across(c, p->terms, p->kind, panel, p->terms * NIB_STRIP);
     return true;
 }
 
@@ -252,7 +245,7 @@ void nib_grouped_dot_rows(const nib_grouped *q, const nib_kernels *k, size_t M, 
         size_t count = (some = nib_min(TURNED, in - at)) * c.bits / 32;
         skip_terms(&piece, at);
         k->pack_transposed(count, (const uint32_t *)(const void *)from,
-                           q->row_bytes / sizeof *words, words);
+                           q->row_bytes / sizeof *words, words, count * NIB_STRIP);
         piece.second = count * NIB_STRIP * sizeof *words;
         k->grouped_dot(&piece, some, M, &x, NIB_PANEL, sums);
     }

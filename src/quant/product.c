@@ -20,7 +20,8 @@ enum {
     TILES_EACH = 4,     /* of a thread, at least, when a tile takes several panels */
     DEPTH_F32 = 1024,
     DEPTH_BF16 = 2048, /* k at a time: a panel of at most 256 KiB */
-    UNIT = 64          /* blocks of k are whole multiples of it */
+    PIECE = 256,       /* of k that the generic packers decode at a time: 32 KiB of values */
+    UNIT = 256         /* blocks of k are whole multiples of it, as are blocks of the schemes */
 };
 
 typedef struct product {
@@ -36,9 +37,9 @@ typedef struct product {
 } product;
 
 static size_t panel_bytes(void) { return (size_t)DEPTH_F32 * COLUMNS * sizeof(float); }
-/* Decoded rows before they are packed: 32 rows of a block of k. */
-static size_t decoded_bytes(void) { return (size_t)NIB_PANEL * DEPTH_BF16 * sizeof(float); }
-static size_t rounded_bytes(void) { return (size_t)NIB_PANEL * DEPTH_BF16 * sizeof(uint16_t); }
+/* Decoded values before they are packed: 32 columns of a piece of k. */
+static size_t decoded_bytes(void) { return (size_t)NIB_PANEL * PIECE * sizeof(float); }
+static size_t rounded_bytes(void) { return (size_t)NIB_PANEL * PIECE * sizeof(uint16_t); }
 static size_t result_bytes(size_t rows)
 {
     return nib_min(rows, MOST_ROWS) * MOST_COLUMNS * sizeof(float);
@@ -92,59 +93,76 @@ typedef struct tile {
     bool rounded; /* straight into a->y, of bfloat16 */
 } tile;
 
+static nib_pack_kind kind_of(const product *p)
+{
+    if (p->pairs) return NIB_PACK_PAIRS;
+    return p->a->type == NIB_BF16 ? NIB_PACK_ROUNDED : NIB_PACK_F32;
+}
+
 /* The scheme's own packer, when it has one for this piece. */
 static bool pack_fused(const product *p, size_t c0, size_t t0, size_t terms, char *panel)
 {
-    nib_pack piece = { .kind = p->pairs                 ? NIB_PACK_PAIRS
-                               : p->a->type == NIB_BF16 ? NIB_PACK_ROUNDED
-                                                        : NIB_PACK_F32,
-                       .backward = p->backward, .c0 = c0, .t0 = t0, .terms = terms };
+    nib_pack piece = { .kind = kind_of(p), .backward = p->backward, .c0 = c0, .t0 = t0,
+                       .terms = terms };
 
     return p->w->scheme->pack && p->w->scheme->pack(p->w, p->k, &piece, panel);
 }
+
+/* Terms of the next piece that is decoded at a time, from `at` on: it ends with a block of a
+ * scheme. */
+static size_t piece_terms(size_t at, size_t left) { return nib_min(PIECE - at % PIECE, left); }
 
 /* Forward: 32 outputs n0.. times k0..k0+depth, transposed into the panel.  Outputs past the end are
  * zero. */
 static void pack_forward(const product *p, const worker_space *s, size_t n0, size_t k0,
                          size_t depth, char *panel)
 {
-    size_t rows = nib_min(NIB_PANEL, p->n - n0);
+    size_t rows = nib_min(NIB_PANEL, p->n - n0), bytes = nib_pack_value_bytes(kind_of(p));
+    size_t word = sizeof(uint32_t) / bytes; /* terms of one */
+    const void *from = p->pairs ? (const void *)s->rounded : s->decoded;
 
     if (rows == NIB_PANEL && pack_fused(p, n0, k0, depth, panel)) return;
-    if (!p->pairs) {
-        if (rows < NIB_PANEL) memset(s->decoded, 0, NIB_PANEL * depth * sizeof(float));
-        p->w->scheme->decode_tile(p->w, n0, n0 + rows, k0, k0 + depth, s->decoded, depth);
-        nib_weight_round(p->k, p->a->type, rows * depth, s->decoded, s->rounded);
-        p->k->pack_transposed(depth, (const uint32_t *)(const void *)s->decoded, depth,
-                              (uint32_t *)(void *)panel);
-        return;
+    for (size_t k = 0, some; k < depth; k += some) {
+        some = piece_terms(k0 + k, depth - k);
+        if (rows < NIB_PANEL) memset(s->decoded, 0, NIB_PANEL * some * sizeof(float));
+        p->w->scheme->decode_tile(p->w, n0, n0 + rows, k0 + k, k0 + k + some, s->decoded, some);
+        if (p->pairs) p->k->to_bf16(NIB_PANEL * some, s->decoded, s->rounded);
+        else nib_weight_round(p->k, p->a->type, rows * some, s->decoded, s->rounded);
+        p->k->pack_transposed(some / word, from, some / word,
+                              (uint32_t *)(void *)(panel + k * NIB_STRIP * bytes),
+                              depth / word * NIB_STRIP);
     }
-    if (rows < NIB_PANEL) memset(s->rounded, 0, NIB_PANEL * depth * sizeof(uint16_t));
-    p->w->scheme->decode_tile(p->w, n0, n0 + rows, k0, k0 + depth, s->decoded, depth);
-    p->k->to_bf16(rows * depth, s->decoded, s->rounded);
-    p->k->pack_transposed(depth / 2, (const uint32_t *)(const void *)s->rounded, depth / 2,
-                          (uint32_t *)(void *)panel);
 }
 
-/* Backward: the weight's rows are the terms; 32 of its columns lie in the panel as they are. */
+/* Backward: the weight's rows k0..k0+depth are the terms, `columns` of its columns from n0 on a
+ * strip, where they lie as they are; columns past the end are zero. */
+static void pack_strip(const product *p, const worker_space *s, size_t n0, size_t columns,
+                       size_t k0, size_t depth, char *strip)
+{
+    float *rows = p->pairs ? s->decoded : (float *)(void *)strip;
+
+    for (size_t k = 0, some; k < depth; k += some, rows += p->pairs ? 0 : some * NIB_STRIP) {
+        some = nib_min(PIECE, depth - k);
+        if (columns < NIB_STRIP) memset(rows, 0, some * NIB_STRIP * sizeof(float));
+        if (columns)
+            p->w->scheme->decode_tile(p->w, k0 + k, k0 + k + some, n0, n0 + columns, rows,
+                                      NIB_STRIP);
+        if (!p->pairs) nib_weight_round(p->k, p->a->type, some * NIB_STRIP, rows, s->rounded);
+        for (size_t i = 0; p->pairs && i < some; i += 2)
+            p->k->pack_pairs(NIB_STRIP, rows + i * NIB_STRIP, rows + (i + 1) * NIB_STRIP,
+                             (uint32_t *)(void *)strip + (k + i) / 2 * NIB_STRIP);
+    }
+}
+
 static void pack_backward(const product *p, const worker_space *s, size_t n0, size_t k0,
                           size_t depth, char *panel)
 {
-    size_t columns = nib_min(NIB_PANEL, p->n - n0);
+    size_t columns = nib_min(NIB_PANEL, p->n - n0), bytes = nib_pack_value_bytes(kind_of(p));
 
     if (columns == NIB_PANEL && pack_fused(p, n0, k0, depth, panel)) return;
-    for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP) {
-        size_t some = n < columns ? nib_min(NIB_STRIP, columns - n) : 0;
-        float *rows = p->pairs ? s->decoded : (float *)(void *)panel + n * depth;
-        if (some < NIB_STRIP) memset(rows, 0, depth * NIB_STRIP * sizeof(float));
-        if (some)
-            p->w->scheme->decode_tile(p->w, k0, k0 + depth, n0 + n, n0 + n + some, rows,
-                                      NIB_STRIP);
-        if (!p->pairs) nib_weight_round(p->k, p->a->type, depth * NIB_STRIP, rows, s->rounded);
-        for (size_t k = 0; p->pairs && k < depth; k += 2)
-            p->k->pack_pairs(NIB_STRIP, rows + k * NIB_STRIP, rows + (k + 1) * NIB_STRIP,
-                             (uint32_t *)(void *)panel + (n * depth + k * NIB_STRIP) / 2);
-    }
+    for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP)
+        pack_strip(p, s, n0 + n, n < columns ? nib_min(NIB_STRIP, columns - n) : 0, k0, depth,
+                   panel + n * depth * bytes);
 }
 
 /* The low-rank factor's part for `wide` columns, as a panel; columns past the end are zero. */
@@ -212,7 +230,7 @@ static void add_block(const product *p, const worker_space *s, const tile *t, si
 {
     const nib_product_args *a = p->a;
     size_t at = t->m0 * a->x.ld + k0;
-    size_t bytes = depth * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
+    size_t bytes = depth * NIB_PANEL * nib_pack_value_bytes(kind_of(p));
     nib_gemm_end end = { .a = t->c, .panel = s->factor, .ldy = a->ldy,
                          .accumulate = a->accumulate };
     bool last = k0 + depth == p->depth;

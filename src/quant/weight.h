@@ -31,11 +31,7 @@ typedef struct nib_form {
  *     forward    columns are the rows c0 .. c0 + 32 of the weight, terms its columns t0 ..
  *     backward   columns are its columns c0 .. c0 + 32, terms its rows t0 .. */
 typedef struct nib_pack {
-    enum {
-        NIB_PACK_F32,
-        NIB_PACK_ROUNDED,
-        NIB_PACK_PAIRS
-    } kind; /* floats; floats rounded to bfloat16; pairs of it */
+    nib_pack_kind kind;
     bool backward;
     size_t c0, t0, terms;
 } nib_pack;

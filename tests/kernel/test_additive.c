@@ -64,6 +64,52 @@ static void check_form(const nib_kernels *k, const char *variant, form f, nib_dt
     }
 }
 
+/* A panel of rows that lie apart, each with a scale of its own. */
+static void check_back(const nib_kernels *k, const char *variant, form f, nib_dtype type,
+                       size_t terms)
+{
+    unsigned width = f.bits > 8 ? 2 : 1, entry = f.group * f.outputs;
+    size_t step = f.books * width, row = NIB_PANEL / f.group * step, stride = row + 3;
+    size_t bytes = (terms - 1) * stride + row, strip = terms * NIB_STRIP + 8;
+    size_t n = strip + terms * NIB_STRIP, values = ((size_t)f.books << f.bits) * entry;
+    uint8_t *codes = test_guarded(bytes), *entries = test_guarded(values * nib_dtype_bytes(type));
+    float *scales = test_floats(terms, 1), *want = test_floats(n, 0), *got = test_floats(n, 0);
+    const nib_additive_column c = {
+        .first = { .codes = codes, .step = step, .entries = entries, .type = type, .width = width,
+                   .bits = f.bits, .books = f.books, .group = f.group, .entry = entry,
+                   .part = (f.outputs - 1) * f.group },
+        .stride = stride, .scales = scales };
+
+    for (size_t i = 0; i < values; i++)
+        nib_convert(entries + i * nib_dtype_bytes(type), type,
+                    &(float){ (float)(int)(test_rand() % 2001) / 1000 - 1 }, NIB_F32, 1);
+    for (size_t i = 0; i < bytes; i++) codes[i] = (uint8_t)test_rand();
+    for (int kind = 0; kind < 3; kind++) {
+        if (kind == NIB_PACK_PAIRS && terms % 2) continue;
+        memset(want, 0, n * sizeof *want);
+        memset(got, 0, n * sizeof *got);
+        nib_additive_back_ref(&c, terms, (nib_pack_kind)kind, want, strip);
+        k->additive_back(&c, terms, (nib_pack_kind)kind, got, strip);
+        CHECK(memcmp(got, want, n * sizeof *got) == 0, "%s: %ux%u, panel %d of %zu rows, groups of "
+              "%u", variant, f.books, f.bits, kind, terms, f.group);
+    }
+}
+
+static void test_panels(void)
+{
+    static const form forms[] = { { 16, 1, 8, 1 }, { 8, 2, 8, 1 }, { 8, 8, 8, 1 }, { 8, 1, 16, 1 },
+                                  { 7, 3, 4, 1 }, { 12, 1, 32, 1 }, { 8, 1, 8, 2 } };
+    static const nib_dtype types[] = { NIB_F16, NIB_BF16, NIB_F32 };
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t i = 0; i < NIB_COUNT(forms); i++)
+            for (size_t t = 0; t < NIB_COUNT(types); t++)
+                for (size_t terms = 1; terms < 5; terms++)
+                    check_back(&k, name, forms[i], types[t], terms);
+}
+
 static void check_variant(const nib_kernels *k, const char *variant)
 {
     static const form forms[] = { { 12, 1, 8, 1 }, { 8, 2, 8, 1 }, { 8, 8, 8, 1 }, { 8, 1, 16, 1 },
@@ -88,6 +134,7 @@ int main(void)
 {
     static const test_case cases[] = {
         { "definition", test_definition }, { "variants", test_variants },
+        { "panels", test_panels },
     };
     return test_main("kernel/test_additive", cases, NIB_COUNT(cases));
 }

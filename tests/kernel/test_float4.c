@@ -123,6 +123,44 @@ static void check_variant(const nib_kernels *k, const char *variant)
             }
 }
 
+/* A panel of rows that lie apart. */
+static void check_back(const nib_kernels *k, const char *variant, unsigned group, bool mx,
+                       size_t terms)
+{
+    enum { CODES = 40, SCALES = 7 };
+    size_t strip = terms * NIB_STRIP + 8, n = strip + terms * NIB_STRIP;
+    size_t codes = (terms - 1) * CODES + NIB_PANEL / 2;
+    size_t scales = (terms - 1) * SCALES + NIB_PANEL / group;
+    uint8_t *c = test_guarded(codes), *s = test_guarded(scales);
+    float *want = test_floats(n, 0), *got = test_floats(n, 0);
+    const nib_float4_row r = { c, s, halves, group, !mx };
+
+    make_halves(mx);
+    for (size_t i = 0; i < codes; i++) c[i] = (uint8_t)test_rand();
+    for (size_t i = 0; i < scales; i++) s[i] = (uint8_t)(test_rand() % 255);
+    for (int kind = 0; kind < 3; kind++) {
+        if (kind == NIB_PACK_PAIRS && terms % 2) continue;
+        memset(want, 0, n * sizeof *want);
+        memset(got, 0, n * sizeof *got);
+        nib_float4_back_ref(&r, CODES, SCALES, terms, (nib_pack_kind)kind, want, strip);
+        k->float4_back(&r, CODES, SCALES, terms, (nib_pack_kind)kind, got, strip);
+        CHECK(memcmp(got, want, n * sizeof *got) == 0, "%s: panel %d of %zu rows, groups of %u",
+              variant, kind, terms, group);
+    }
+}
+
+static void test_panels(void)
+{
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (unsigned group = 16; group <= 32; group += 16)
+            for (int mx = 0; mx < 2; mx++)
+                for (size_t terms = 1; terms < 40; terms += terms < 4 ? 1 : 17)
+                    check_back(&k, name, group, mx, terms);
+}
+
 static void test_variants(void)
 {
     nib_kernels k = nib_kernels_for(0);
@@ -136,7 +174,7 @@ int main(void)
 {
     static const test_case cases[] = {
         { "definition", test_definition }, { "ggml's block of the same codes", test_block },
-        { "variants", test_variants },
+        { "variants", test_variants }, { "panels", test_panels },
     };
     return test_main("kernel/test_float4", cases, NIB_COUNT(cases));
 }

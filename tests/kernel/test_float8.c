@@ -61,6 +61,58 @@ static void check_variant(const nib_kernels *k, const char *variant)
     }
 }
 
+/* A panel of rows whose scales differ: all codes, NaN among them. */
+static void check_back(const nib_kernels *k, const char *variant, nib_dtype round, bool divide,
+                       size_t terms)
+{
+    enum { STRIDE = 45 };
+    size_t strip = terms * NIB_STRIP + 8, n = strip + terms * NIB_STRIP;
+    uint8_t *codes = test_guarded((terms - 1) * STRIDE + NIB_PANEL);
+    float *by = test_floats(terms, 0.1f), *want = test_floats(n, 0), *got = test_floats(n, 0);
+    const nib_float8_column c = { codes, STRIDE, by, divide, round };
+
+    for (size_t i = 0; i < (terms - 1) * STRIDE + NIB_PANEL; i++)
+        codes[i] = (uint8_t)test_rand();
+    for (int kind = 0; kind < 3; kind++) {
+        if (kind == NIB_PACK_PAIRS && terms % 2) continue;
+        memset(want, 0, n * sizeof *want);
+        memset(got, 0, n * sizeof *got);
+        nib_float8_back_ref(&c, terms, (nib_pack_kind)kind, want, strip);
+        k->float8_back(&c, terms, (nib_pack_kind)kind, got, strip);
+        for (size_t i = 0; i < n; i++) {
+            const uint16_t *g = (const uint16_t *)(const void *)&got[i],
+                           *w = (const uint16_t *)(const void *)&want[i];
+            bool nan = isnan(got[i]) && isnan(want[i]), same = g[1] == w[1] && g[0] == w[0];
+            if (kind == NIB_PACK_PAIRS) {
+                nan = true;
+                for (int h = 0; h < 2; h++)
+                    nan &= g[h] == w[h] ||
+                           (isnan(nib_bf16_to_f32(g[h])) && isnan(nib_bf16_to_f32(w[h])));
+            }
+            CHECK(same || nan, "%s: panel %d of %zu rows, value %zu is %a, expected %a", variant,
+                  kind, terms, i, (double)got[i], (double)want[i]);
+        }
+    }
+}
+
+static void check_panels(const nib_kernels *k, const char *variant)
+{
+    static const nib_dtype types[] = { NIB_F32, NIB_BF16, NIB_F16 };
+
+    for (size_t t = 0; t < NIB_COUNT(types); t++)
+        for (int divide = 0; divide < 2; divide++)
+            for (size_t terms = 1; terms < 40; terms += terms < 4 ? 1 : 17)
+                check_back(k, variant, types[t], divide != 0, terms);
+}
+
+static void test_panels(void)
+{
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));) check_panels(&k, name);
+}
+
 /* Sums in another order, and the same bits for a row alone. */
 static void check_dot(const nib_kernels *k, const char *variant, size_t n, size_t columns, bool nan)
 {
@@ -117,7 +169,8 @@ static void test_variants(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "definition", test_definition }, { "variants", test_variants }, { "dots", test_dots },
+        { "definition", test_definition }, { "variants", test_variants },
+        { "panels", test_panels }, { "dots", test_dots },
     };
     return test_main("kernel/test_float8", cases, NIB_COUNT(cases));
 }

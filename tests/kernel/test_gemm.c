@@ -145,10 +145,16 @@ static void test_packers(void)
                      *pairs_want = test_guarded(n * sizeof *pairs);
 
             for (size_t i = 0; i < 31 * ld + n; i++) rows[i] = test_rand();
-            nib_pack_transposed_ref(n, rows, ld, want);
-            k.pack_transposed(n, rows, ld, got);
-            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s transposes %zu", name,
-                  n);
+            for (size_t apart = 0; apart < 30; apart += 29) {
+                size_t strip = n * NIB_STRIP + apart, words = strip + n * NIB_STRIP;
+                uint32_t *to = test_guarded(words * sizeof *to),
+                         *to_want = test_guarded(words * sizeof *to);
+                memset(to, 0, words * sizeof *to);
+                memset(to_want, 0, words * sizeof *to);
+                nib_pack_transposed_ref(n, rows, ld, to_want, strip);
+                k.pack_transposed(n, rows, ld, to, strip);
+                CHECK(memcmp(to, to_want, words * sizeof *to) == 0, "%s transposes %zu", name, n);
+            }
             nib_pack_widened_ref(n, (uint16_t *)rows, ld, (float *)want);
             k.pack_widened(n, (uint16_t *)rows, ld, (float *)got);
             CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0,

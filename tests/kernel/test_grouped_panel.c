@@ -30,12 +30,12 @@ static void check(const nib_kernels *k, const char *name, const nib_grouped_code
     float *want = test_floats(n, 0), *got = test_floats(n, 0);
 
     for (int kind = 0; kind < 3; kind++) {
-        if (kind == NIB_GROUPED_PAIRS && terms % 2) continue;
+        if (kind == NIB_PACK_PAIRS && terms % 2) continue;
         memset(want, 0, n * sizeof *want);
         memset(got, 0, n * sizeof *got);
-        (down ? nib_grouped_down_ref : nib_grouped_across_ref)(c, terms, (nib_grouped_kind)kind,
+        (down ? nib_grouped_down_ref : nib_grouped_across_ref)(c, terms, (nib_pack_kind)kind,
                                                                want, strip);
-        (down ? k->grouped_down : k->grouped_across)(c, terms, (nib_grouped_kind)kind, got, strip);
+        (down ? k->grouped_down : k->grouped_across)(c, terms, (nib_pack_kind)kind, got, strip);
         CHECK(memcmp(got, want, n * sizeof *got) == 0,
               "%s: %s %s of %zu terms, %u bits%s, through %s, %s", name, kinds[kind],
               down ? "down" : "across", terms, c->bits,

@@ -135,6 +135,38 @@ static void check_dots(const nib_kernels *k, const char *variant)
         }
 }
 
+/* A panel of parts of rows in another order, and in their own. */
+static void check_panel(const nib_kernels *k, const char *variant, nib_block_kind kind,
+                        size_t terms)
+{
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    size_t parts = l->values / NIB_BLOCK_PART, stride = l->bytes;
+    size_t strip = terms * NIB_STRIP + 8, n = strip + terms * NIB_STRIP;
+    uint8_t *data = random_blocks(kind, terms);
+    uint32_t *order = test_guarded(terms * sizeof *order);
+    float *want = test_floats(n, 0), *got = test_floats(n, 0);
+
+    for (size_t t = 0; t < terms; t++) order[t] = (uint32_t)((t * 7 + 3) % terms);
+    for (size_t i = 0; i < 2 * parts * 3; i++) {
+        nib_block_column c = { data, stride, i % 2 ? order : NULL, i / 2 % parts };
+        nib_pack_kind pack = (nib_pack_kind)(i / 2 / parts);
+        if (pack == NIB_PACK_PAIRS && terms % 2) continue;
+        memset(want, 0, n * sizeof *want);
+        memset(got, 0, n * sizeof *got);
+        nib_blocks_back_ref(kind, &c, terms, pack, want, strip);
+        k->blocks_back(kind, &c, terms, pack, got, strip);
+        CHECK(memcmp(got, want, n * sizeof *got) == 0, "%s: %s, part %zu of %zu rows, panel %d",
+              variant, l->name, c.part, terms, (int)pack);
+    }
+}
+
+static void check_panels(const nib_kernels *k, const char *variant)
+{
+    for (size_t i = 0; i < NIB_COUNT(kinds); i++)
+        for (size_t terms = 1; terms < 40; terms += terms < 4 ? 1 : 17)
+            check_panel(k, variant, kinds[i], terms);
+}
+
 static void each_variant(void (*check)(const nib_kernels *, const char *))
 {
     nib_kernels k = nib_kernels_for(0);
@@ -145,6 +177,7 @@ static void each_variant(void (*check)(const nib_kernels *, const char *))
 }
 
 static void test_golden(void) { each_variant(check_golden); }
+static void test_panels(void) { each_variant(check_panels); }
 static void test_dots(void) { each_variant(check_dots); }
 
 /* Rows in another order: what a tile decodes to is a piece of the whole, whose rows are moved. */
@@ -280,7 +313,7 @@ static void test_reordered(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "golden", test_golden }, { "dots", test_dots }, { "weights", test_weights },
+        { "golden", test_golden }, { "panels", test_panels }, { "dots", test_dots }, { "weights", test_weights },
         { "products", test_products },
         { "forms", test_forms }, { "refusals", test_refusals }, { "reordered", test_reordered },
     };

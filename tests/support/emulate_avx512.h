@@ -121,6 +121,18 @@ EMULATED __m512 _mm512_cvtepi32_ps(__m512i a)
 }
 EMULATED __m256 _mm512_castps512_ps256(__m512 a) { return a.half[0]; }
 EMULATED __m256 _mm512_extractf32x8_ps(__m512 a, int i) { return a.half[i]; }
+EMULATED __m512 _mm512_castps256_ps512(__m256 a)
+{
+    __m512 r;
+    memset(&r, POISON, sizeof r);
+    r.half[0] = a;
+    return r;
+}
+EMULATED __m512 _mm512_insertf32x8(__m512 a, __m256 b, int i)
+{
+    a.half[i] = b;
+    return a;
+}
 EMULATED __m512i _mm512_cvttps_epi32(__m512 a)
 {
     return (__m512i){ { _mm256_cvttps_epi32(a.half[0]), _mm256_cvttps_epi32(a.half[1]) } };
