@@ -8,30 +8,27 @@
 #include "kernel/panel_simd.h"
 #include "kernel/words.h"
 
+/* Of codes with their sign above: the sign stays there, the bit below it goes.  NaN has all bits
+ * set, which is NaN in float16 as well. */
 #if defined(__AVX512F__)
-/* VN codes as float16, and NaN where they are. */
 NIB_INLINE V values_of(const uint8_t *codes)
 {
-    __m256i c = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)codes));
-    __m256i size = _mm256_and_si256(c, _mm256_set1_epi16(0x7f));
-    __m256i sign = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(0x80)), 8);
-    __m256i nan = _mm256_cmpeq_epi16(size, _mm256_set1_epi16(0x7f));
-    __m256i half = _mm256_or_si256(sign, _mm256_slli_epi16(size, 7));
+    __m256i c = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)codes));
+    __m256i half = _mm256_and_si256(_mm256_slli_epi16(c, 7), _mm256_set1_epi16((short)0xbfff));
+    __m256i nan = _mm256_cmpeq_epi16(_mm256_or_si256(c, _mm256_set1_epi16((short)0xff80)),
+                                     _mm256_set1_epi16(-1));
 
-    half = _mm256_or_si256(half, _mm256_and_si256(nan, _mm256_set1_epi16(0x7e00)));
-    return v_mul(_mm512_cvtph_ps(half), v_set(256));
+    return v_mul(_mm512_cvtph_ps(_mm256_or_si256(half, nan)), v_set(256));
 }
 #else
 NIB_INLINE V values_of(const uint8_t *codes)
 {
-    __m128i c = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)codes));
-    __m128i size = _mm_and_si128(c, _mm_set1_epi16(0x7f));
-    __m128i sign = _mm_slli_epi16(_mm_and_si128(c, _mm_set1_epi16(0x80)), 8);
-    __m128i nan = _mm_cmpeq_epi16(size, _mm_set1_epi16(0x7f));
-    __m128i half = _mm_or_si128(sign, _mm_slli_epi16(size, 7));
+    __m128i c = _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)codes));
+    __m128i half = _mm_and_si128(_mm_slli_epi16(c, 7), _mm_set1_epi16((short)0xbfff));
+    __m128i nan = _mm_cmpeq_epi16(_mm_or_si128(c, _mm_set1_epi16((short)0xff80)),
+                                  _mm_set1_epi16(-1));
 
-    half = _mm_or_si128(half, _mm_and_si128(nan, _mm_set1_epi16(0x7e00)));
-    return v_mul(_mm256_cvtph_ps(half), v_set(256));
+    return v_mul(_mm256_cvtph_ps(_mm_or_si128(half, nan)), v_set(256));
 }
 #endif
 
