@@ -120,12 +120,14 @@ static void check_resumes(const scene *s, const char *action, long k, long *resu
     *resumed += strstr(end.said, "layers are finished") != NULL;
 }
 
-/* At every `step`-th call, other ones each day. */
+/* At every `step`-th call; other ones each day where the steps are so short that every walk meets
+ * what resumes. */
 static void disturb(const char *action, int exit_code, long step, const scene *kind)
 {
     scene s = *kind;
     faulty_end end;
-    long calls, resumed = 0, first = 1 + test_first_of_the_day(&step, *action == 'e');
+    long calls, resumed = 0, shift = test_first_of_the_day(&step, *action == 'e');
+    long first = 1 + (step < 7 ? shift : 0);
 
     REQUIRE(set_up(&s) && put_back(&s));
     REQUIRE(quantize(&s, s.out.s, &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s", end.said);
