@@ -275,5 +275,5 @@ if __name__ == "__main__":
     rule, rule_5 = "llama.cpp: the delta rule", "llama.cpp: the delta rule, transformers 5"
     elsewhere = WithTransformers5(__file__, [rule_5])
     main([("llama.cpp: every family", families), ("llama.cpp: every type", types), ("llama.cpp: text", pieces), ("llama.cpp: MXFP4 as published", published),
-          (rule, delta), (rule_5, delta if NEWER else lambda: elsewhere.case(rule_5)),
+          *of_the_day([(rule, delta), (rule_5, delta if NEWER else lambda: elsewhere.case(rule_5))], 1),
           ("llama.cpp: encoder", encoder), ("llama.cpp: adapters", adapters)])
