@@ -9,10 +9,7 @@
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 
-enum {
-    VECTORS = NIB_STRIP / VN, /* of the columns of a strip */
-    ROWS_AHEAD = 8            /* of words that are fetched */
-};
+enum { VECTORS = NIB_STRIP / VN }; /* of the columns of a strip */
 
 /* A vector of each VN columns of a strip. */
 typedef struct columns { W v[VECTORS]; } columns;
@@ -30,8 +27,6 @@ NIB_INLINE columns words_at(const nib_grouped_codes *c, const uint8_t *at)
 {
     columns word;
 
-    /* words of a column lie rows apart, where the processor does not look ahead */
-    _mm_prefetch((const char *)at + ROWS_AHEAD * c->next, _MM_HINT_T0);
 #pragma GCC unroll 4
     for (size_t v = 0; v < VECTORS; v++)
         word.v[v] = w_load(at + v * VN * c->other);
@@ -55,8 +50,7 @@ NIB_INLINE columns sums_of_bytes(unsigned bits, const nib_grouped_codes *c, cons
     const unsigned fields = 8 / bits;
     columns high = zero_columns(), low = high, sums;
 
-    /* not unrolled: sums would be reassociated, and leave their registers */
-#pragma GCC unroll 1
+#pragma GCC unroll 4
     for (size_t i = 0; i < bits; i++, at += c->next) {
         columns word = words_at(c, at);
 #pragma GCC unroll 4
@@ -67,6 +61,8 @@ NIB_INLINE columns sums_of_bytes(unsigned bits, const nib_grouped_codes *c, cons
                 W codes = w_and(p ? w_right(word.v[v], p * bits) : word.v[v], mask);
                 high.v[v] = w_add16(high.v[v], w_pairs8(codes, of_high));
                 low.v[v] = w_add16(low.v[v], w_pairs8(codes, of_low));
+                W_KEEP(&high.v[v]);
+                W_KEEP(&low.v[v]);
             }
         }
     }

@@ -12,6 +12,13 @@
 #include "kernel/simd.h"
 
 #if defined(__AVX512F__)
+/* Leaves *a in its register: a compiler would add the terms of unrolled sums in another order, all
+ * of them at hand at once. */
+#if defined(NIB_EMULATE_AVX512)
+#define W_KEEP(a) ((void)(a)) /* no register holds it */
+#else
+#define W_KEEP(a) __asm__("" : "+v"(*(a)))
+#endif
 enum { AHEAD = 4096 }; /* bytes that a loop fetches before it reads them */
 typedef __m512i W;
 NIB_INLINE W w_zero(void) { return _mm512_setzero_si512(); }
@@ -78,6 +85,7 @@ NIB_INLINE unsigned v_at_least(V a, V least) /* a bit for each lane */
 }
 
 #elif defined(__AVX2__)
+#define W_KEEP(a) __asm__("" : "+x"(*(a)))
 enum { AHEAD = 2048 };
 typedef __m256i W;
 NIB_INLINE W w_zero(void) { return _mm256_setzero_si256(); }
