@@ -21,6 +21,7 @@
 #include "kernel/gemm.h"        /* micro-kernels, packers, dots, 4-bit decoding */
 #include "kernel/fixed.h"       /* a row in fixed point */
 #include "kernel/grouped_dot.h" /* few rows times grouped integers */
+#include "kernel/grouped_row.h" /* of which those of a row lie side by side */
 #include "kernel/grouped_panel.h" /* grouped integers into panels */
 #include "kernel/panel4.h"      /* 4-bit codes into panels */
 #include "kernel/quant4.h"      /* 4-bit encoding */

@@ -29,6 +29,7 @@ KERNEL_OP(blocks_dot)
 KERNEL_OP(blocks_dot_fixed)
 KERNEL_OP(arrange_fixed) /* fixed.h */
 KERNEL_OP(grouped_dot) /* grouped_dot.h */
+KERNEL_OP(grouped_row_dot) /* grouped_row.h */
 KERNEL_OP(float4_decode) /* float4.h */
 KERNEL_OP(float4_back)
 KERNEL_OP(float4_dot)

@@ -125,6 +125,12 @@ bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k);
  * arranged, ldx bytes apart. */
 void nib_grouped_dot_rows(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
                           size_t ldx, size_t o0, float *sums);
+/* grouped_rows.c: of NIB_WORDS_ROWS too, row by row, where kernel/grouped_row.h takes it. */
+bool nib_grouped_by_rows(const nib_grouped *q, const nib_kernels *k);
+void nib_grouped_rows_ready(const nib_grouped *q, const nib_kernels *k, const void *x, void *ready);
+/* y[m * ldy + o - r0]: outputs [r0, r1). */
+void nib_grouped_rows_dot(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
+                          size_t r0, size_t r1, float *y, size_t ldy);
 /* grouped_dot.c */
 nib_dot_kind nib_grouped_dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                                   nib_precision precision);

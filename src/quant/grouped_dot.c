@@ -4,7 +4,7 @@
 
 enum {
     DEPTH = 256, /* terms that are decoded at a time: a panel in the first cache */
-    ROWS = 8     /* of words that are read at a time: a way of the first cache for each */
+    ROWS = 8     /* of words that are read at a time, which the processor fetches ahead alone */
 };
 
 nib_dot_kind nib_grouped_dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
@@ -12,7 +12,10 @@ nib_dot_kind nib_grouped_dot_kind(const nib_weight *w, const nib_kernels *k, nib
 {
     bool high = type == NIB_BF16 || precision == NIB_PRECISION_HIGH; /* finer than bfloat16 */
 
-    return high && nib_grouped_has_dot(nib_as_grouped(w), k) ? NIB_DOT_FIXED : NIB_DOT_FLOATS;
+    bool has = nib_grouped_has_dot(nib_as_grouped(w), k) ||
+               nib_grouped_by_rows(nib_as_grouped(w), k);
+
+    return high && has ? NIB_DOT_FIXED : NIB_DOT_FLOATS;
 }
 
 void nib_grouped_dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind,
@@ -22,7 +25,8 @@ void nib_grouped_dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_ki
     nib_fixed_order order = q->order == NIB_WORDS_OUT ? NIB_FIXED_IN_ORDER
                                                       : (nib_fixed_order)nib_grouped_code_bits(q);
 
-    if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, order, x, ready);
+    if (kind == NIB_DOT_FIXED && nib_grouped_by_rows(q, k)) nib_grouped_rows_ready(q, k, x, ready);
+    else if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, order, x, ready);
     else memcpy(ready, x, w->in * sizeof(float));
 }
 
@@ -140,6 +144,10 @@ void nib_grouped_dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kin
 {
     float sums[NIB_DOT_ROWS * NIB_PANEL];
 
+    if (kind == NIB_DOT_FIXED && nib_grouped_by_rows(nib_as_grouped(w), k)) {
+        nib_grouped_rows_dot(nib_as_grouped(w), k, M, ready, r0, r1, y, ldy);
+        return;
+    }
     if (kind == NIB_DOT_FIXED) {
         dot_panels(w, k, M, ready, r0, r1, y, ldy);
         return;

@@ -1,0 +1,60 @@
+/* grouped_row.h - products of few rows with a row of grouped integer codes that lie side by side
+ * (compressed-tensors, MLX): generation, where each weight is read from memory once and used once.
+ *
+ *     y = sum over groups of scale[group] * sum of code * x - offset[group] * sum of x
+ *
+ * offset: scale times zero point, or -bias.  x is arranged once in fixed point (fixed.h).  Values
+ * are not rounded to the scales' type. */
+#ifndef NIB_KERNEL_GROUPED_ROW_H
+#define NIB_KERNEL_GROUPED_ROW_H
+
+#include "kernel/fixed.h"
+
+enum { NIB_GROUPED_ROW_STEP = 64 }; /* terms and groups are multiples of it */
+
+static inline bool nib_grouped_row_takes(unsigned bits) { return bits == 4 || bits == 8; }
+
+typedef struct nib_grouped_row {
+    const uint8_t *codes;         /* of any alignment; of 4 bits the lower nibble is first */
+    unsigned bits;
+    uint8_t flip;                 /* of 8 bits: a code is the byte ^ flip */
+    size_t terms, group;
+    const float *scales, *offsets; /* of each group */
+} nib_grouped_row;
+
+/* How arrange_fixed lays x out for it; nib_grouped_row_x() follows. */
+static inline nib_fixed_order nib_grouped_row_order(unsigned bits)
+{
+    return bits == 4 ? NIB_FIXED_IN_ORDER : NIB_FIXED_EVEN_ODD;
+}
+
+/* Words that were arranged become bytes where codes have 4 bits: of 64 values the high bytes of
+ * values 0, 2, ..., then their low ones, then the same of values 1, 3, ... */
+static inline void nib_grouped_row_x(unsigned bits, size_t terms, void *x)
+{
+    for (int8_t *to = x; bits == 4 && terms; terms -= 64, to += 128) {
+        int16_t words[64];
+        memcpy(words, to, sizeof words);
+        for (size_t i = 0; i < 64; i++) {
+            int8_t low = (int8_t)(words[i] & 255), *at = to + i % 2 * 64 + i / 2;
+            at[0] = (int8_t)((words[i] - low) / 256);
+            at[32] = low;
+        }
+    }
+}
+
+/* Value i of x, arranged. */
+static inline int32_t nib_grouped_row_word(unsigned bits, const int16_t *words, size_t i)
+{
+    const int8_t *bytes = (const int8_t *)(words + i / 64 * 64) + i % 2 * 64 + i % 64 / 2;
+
+    if (bits == 4) return bytes[0] * 256 + bytes[32];
+    return words[i / 32 * 32 + i % 2 * 16 + i % 32 / 2];
+}
+
+/* y[m * ldy] for M rows of x.  ones[m * ldo + g]: the sum of x over group g.  A row's bits do not
+ * depend on M. */
+typedef void nib_grouped_row_dot_fn(const nib_grouped_row *row, size_t M, const nib_fixed_x *x,
+                                    const float *ones, size_t ldo, float *y, size_t ldy);
+
+#endif
