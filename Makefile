@@ -104,8 +104,8 @@ HERE := $(if $(filter avx512bw,$(shell grep -m1 ^flags /proc/cpuinfo 2>/dev/null
 light = $(if $(and $(SAN),$(findstring _avx512,$(1))),-O1 $(if $(HERE),,-fno-sanitize=all))
 
 .PHONY: all lib examples demo demo-classify demo-cycle test test-emulated run-emulated test-threads \
-        run-threads test-sanitized warnings compiled coverage tidy bench bench-peers fuzz fuzzers tests benches \
-        install dist deb wheel clean help deps have-packages always
+        run-threads test-sanitized warnings compiled coverage tidy bench bench-peers fuzz fuzzers \
+        tests benches install dist deb wheel clean help deps have-packages always
 .DEFAULT_GOAL := all
 # The packages are looked at first, and what needs them is built by a second make: it alone has
 # read what pkg-config says of them.

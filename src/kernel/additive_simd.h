@@ -54,7 +54,8 @@ NIB_INLINE __m256 eight_of(nib_dtype type, unsigned books, unsigned width,
     if (!books) return group_of(type, r, codes, v);
     sum = entry_of(type, width, r, codes, 0);
 #pragma GCC unroll 8
-    for (unsigned k = 1; k < books; k++) sum = _mm256_add_ps(sum, entry_of(type, width, r, codes, k));
+    for (unsigned k = 1; k < books; k++)
+        sum = _mm256_add_ps(sum, entry_of(type, width, r, codes, k));
     return sum;
 }
 

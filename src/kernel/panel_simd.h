@@ -1,5 +1,5 @@
-/* panel_simd.h - where packers of low-bit codes put values of a panel (gemm.h), VN columns of a strip
- * at a time: for the files of AVX2 and AVX-512 alone. */
+/* panel_simd.h - where packers of low-bit codes put values of a panel (gemm.h), VN columns of a
+ * strip at a time: for the files of AVX2 and AVX-512 alone. */
 #ifndef NIB_KERNEL_PANEL_SIMD_H
 #define NIB_KERNEL_PANEL_SIMD_H
 

@@ -211,6 +211,7 @@ static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, siz
 
 const nib_scheme nib_additive_scheme = {
     .name = "aqlm", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .pack = pack, .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
+    .pack = pack, .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot,
+    .describe = describe,
     .parse = parse, .bytes = bytes_of, .random = random_weight,
 };

@@ -158,7 +158,8 @@ static bool block_row(const nib_weight *w, const char *type, size_t row, uint8_t
 
 const nib_scheme nib_float4_scheme = {
     .name = "fp4", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .pack = pack, .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
+    .pack = pack, .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot,
+    .describe = describe,
     .parse = parse, .bytes = bytes_of, .random = random_weight, .block_row = block_row,
 };
 

@@ -313,9 +313,9 @@ static void test_reordered(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "golden", test_golden }, { "panels", test_panels }, { "dots", test_dots }, { "weights", test_weights },
-        { "products", test_products },
-        { "forms", test_forms }, { "refusals", test_refusals }, { "reordered", test_reordered },
+        { "golden", test_golden },     { "panels", test_panels },     { "dots", test_dots },
+        { "weights", test_weights },   { "products", test_products }, { "forms", test_forms },
+        { "refusals", test_refusals }, { "reordered", test_reordered },
     };
     return test_main("quant/test_block", cases, NIB_COUNT(cases));
 }
