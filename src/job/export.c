@@ -167,7 +167,8 @@ static nib_status declare(run *r, nib_error *err)
     if (!status) status = put_pooling(r, err);
     if (!status && r->tokenizer)
         status = nib_gguf_put_tokenizer(r->tokenizer, r->options->model,
-                                        r->model->embedding->weight->out, r->writer, err);
+                                        r->model->embedding->weight->out,
+                                        r->naming.family->merged, r->writer, err);
     if (!status && !r->tokenizer) nib_gguf_put_no_tokenizer(r->model, &r->naming, r->writer);
     if (!status) put_importances(r);
     if (!status)

@@ -63,17 +63,20 @@ static nib_status add(nib_lora_list *list, const nib_adapter *a, const nib_gguf_
                           .rows = rows, .row_step = at->parts == 2 && turns ? 2 : 1,
                           .slice = at->slice, .slices = at->slices };
     if (at->part) p->first_row = turns ? 1 : first;
+    p->fold = nib_gguf_fold_of(n, a->model, at->name);
     snprintf(p->name, sizeof p->name, "%s", at->name);
     return NIB_OK;
 }
 
-/* Modules that llama.cpp multiplies by without asking for an adapter. */
+/* Modules that llama.cpp multiplies by without asking for an adapter, or with one that it scales
+ * otherwise. */
 static bool is_deaf(const nib_gguf_naming *n, const char *name)
 {
     const char *stem = strncmp(name, "blk.", 4) == 0 ? strchr(name + 4, '.') : NULL;
 
-    for (const char *const *d = n->family->unadapted; d && *d && stem; d++)
-        if (strcmp(stem + 1, *d) == 0) return true;
+    stem = stem ? stem + 1 : name;
+    for (const char *const *d = n->family->unadapted; d && *d; d++)
+        if (strcmp(stem, *d) == 0) return true;
     return false;
 }
 
@@ -99,7 +102,8 @@ static nib_status add_linear(nib_lora_list *list, const nib_adapter *a, const ni
         return refuse(a, module, "a module that llama.cpp has not", err);
     if (branch->magnitude) return refuse(a, module, "a branch with magnitudes (use_dora)", err);
     if (name.held == NIB_GGUF_LATENT || is_deaf(n, name.name))
-        return refuse(a, module, "an adapter of a matrix whose adapters llama.cpp leaves out", err);
+        return refuse(a, module, "an adapter of a matrix whose adapters llama.cpp leaves out "
+                      "or scales otherwise", err);
     if (a->model->tied && strcmp(name.name, "output.weight") == 0)
         return refuse(a, module, "the head of a model whose embedding it is", err);
     for (int part = 0; part < (*name.rest ? 2 : 1) && !status; part++) {
@@ -345,8 +349,9 @@ static nib_status write_slice(nib_ctx *ctx, const nib_lora_pair *p, int which, b
     if (!wide || !narrow) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", p->name);
     for (size_t i = 0; i < rows_of(p, which) * f->cols && !status && !zeros; i++) {
         size_t row = i / f->cols, col = i % f->cols;
-        float v = f->value[row_of(p, which, heads, row) * f->cols + col];
-        v *= which == B ? p->factor : 1;
+        size_t at = row_of(p, which, heads, row);
+        float v = f->value[at * f->cols + col];
+        if (which == B) v = nib_gguf_folded(&p->fold, at, false, v * p->factor);
         fits &= isfinite(v) && (type != NIB_F16 || fabsf(v) < 65520);
         wide[place(p, which, heads, row, col)] = v;
     }
@@ -420,9 +425,12 @@ static nib_status read_factor(nib_lora_read *r, const nib_tensors *t, size_t at,
         size_t bytes = count * nib_dtype_bytes(found->dtype);
         nib_convert(wide, NIB_F32, (const uint8_t *)found->data + p->slice * bytes, found->dtype,
                     count);
-        for (size_t i = 0; i < rows_of(p, which) * f->cols; i++)
-            (*to)[row_of(p, which, heads, i / f->cols) * f->cols + i % f->cols] =
-                wide[place(p, which, heads, i / f->cols, i % f->cols)];
+        for (size_t i = 0; i < rows_of(p, which) * f->cols; i++) {
+            size_t row = row_of(p, which, heads, i / f->cols);
+            float by = which == B ? nib_gguf_folded(&p->fold, row, false, 1) : 1;
+            (*to)[row * f->cols + i % f->cols] =
+                wide[place(p, which, heads, i / f->cols, i % f->cols)] / by;
+        }
     }
     nib_free(r->ctx, wide);
     return wide && *to ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);

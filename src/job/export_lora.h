@@ -17,6 +17,7 @@ typedef struct nib_lora_pair {
     nib_branch *branch;
     bool embedding;
     nib_gguf_held held;
+    nib_gguf_fold fold;                /* of B's rows, which the base's matrix has too */
     float factor;                      /* of B; 1 where alpha / R is PEFT's scale */
     size_t first_row, row_step, rows;  /* of B that are this matrix's: first_row + i row_step; of
                                           NIB_GGUF_KEY_GROUPS those that lie from first_row on */

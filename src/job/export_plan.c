@@ -46,6 +46,7 @@ typedef struct maker {
     const nib_gguf_naming *n;
     const nib_export_type *type;
     const nib_importances *importances; /* NULL: none */
+    size_t values; /* matrices of values that there are */
     bool untied;  /* the head is written, though it was the embedding */
     nib_export_plan plan;
 } maker;
@@ -127,6 +128,22 @@ static size_t count_down(maker *k, const char *name)
                                          : k->plan.downs++;
 }
 
+static bool is_values(const char *name)
+{
+    return nib_ends_with(name, ".attn_v.weight") || nib_ends_with(name, ".attn_qkv.weight");
+}
+
+/* Not each layer has one: some have no attention, or read what others made. */
+static size_t count_values(const maker *k)
+{
+    nib_gguf_tensor_name name;
+    size_t count = 0;
+
+    for (size_t i = 0; i < k->m->linear_count; i++)
+        count += nib_gguf_weight_of(k->n, k->m->linears[i], &name) && is_values(name.name);
+    return count;
+}
+
 /* One type, but for what the first layers' matrices down and IQ4_NL's values get. */
 static const char *plain_type(maker *k, const char *name)
 {
@@ -135,9 +152,7 @@ static const char *plain_type(maker *k, const char *name)
     size_t first = ((size_t)k->m->graph->segments - 2) / 8;
     bool uneven = t->mix == NIB_EXPORT_UNEVEN, down = strstr(name, "ffn_down") != NULL;
 
-    if (uneven && h->heads / h->kv_heads >= 4 &&
-        (nib_ends_with(name, ".attn_v.weight") || nib_ends_with(name, ".attn_qkv.weight")))
-        return "Q5_K";
+    if (uneven && h->heads / h->kv_heads >= 4 && is_values(name)) return "Q5_K";
     if (!down || count_down(k, name) >= first) return t->base;
     if (uneven) return k->importances ? t->base : "Q5_K";
     if (k->importances && strcmp(t->base, "Q4_0") == 0) return "Q4_1";
@@ -161,10 +176,10 @@ static const char *mixed_type(maker *k, const char *name)
     if (t->mix == NIB_EXPORT_ALLOTTED) return t->base;
     if (t->mix == NIB_EXPORT_EXPERTS) return strstr(name, "_exps.") ? t->base : t->head;
     if (t->mix == NIB_EXPORT_PLAIN || t->mix == NIB_EXPORT_UNEVEN) return plain_type(k, name);
-    if (nib_ends_with(name, ".attn_v.weight") || nib_ends_with(name, ".attn_qkv.weight")) {
+    if (is_values(name)) {
         bool large = n == 80 && h->kv_heads < h->heads && strcmp(architecture, "llama") == 0;
         i = k->plan.values++;
-        if (medium && takes_more(i, n)) return "Q6_K";
+        if (medium && takes_more(i, k->values)) return "Q6_K";
         return four && ((!medium && i < 4) || large) ? "Q5_K" : t->base;
     }
     if (!strstr(name, "ffn_down")) return t->base;
@@ -211,13 +226,24 @@ static bool stays(const nib_weight *w, const nib_branch *branch, const char *nam
     return !branch && strstr(name, "_exps.") && nib_weight_block_row(w, "MXFP4", 0, NULL);
 }
 
+/* A matrix that llama-quantize leaves as it is. */
+static const nib_gguf_type *own_type(const nib_weight *w)
+{
+    bool dense = nib_weight_is_dense(w);
+
+    return nib_gguf_type_named(dense && w->dtype == NIB_F32 ? "F32"
+                               : dense && w->dtype == NIB_BF16 ? "BF16" : "F16");
+}
+
 static const nib_gguf_type *matrix_type(maker *k, const nib_export_item *item, bool head)
 {
     const char *name = item->name;
+    bool blocks = nib_gguf_type_named(k->type->base)->dtype == NIB_DTYPE_OTHER;
 
     if (strcmp(name, "position_embd.weight") == 0 || strstr(name, "ffn_gate_inp") ||
         strcmp(name, "token_types.weight") == 0)
         return nib_gguf_type_named("F32");
+    if (blocks && strcmp(name, "per_layer_model_proj.weight") == 0) return own_type(item->weight);
     if (stays(item->weight, item->branch, name)) return nib_gguf_type_named("MXFP4");
     return type_for(k, head ? head_type(k) : mixed_type(k, name),
                     (size_t)item->shape[item->rank - 1]);
@@ -259,6 +285,8 @@ static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
         item.first_row = nib_gguf_first_position(k->m->graph);
         item.shape[0] -= item.first_row;
     }
+    item.fold = nib_gguf_fold_of(k->n, k->m, item.name);
+    item.folds = nib_gguf_folds(&item.fold);
     item.type = matrix_type(k, &item, head);
     item.open = is_open(k, &item) && !head;
     status = set_importance(k, &item, columns || head, err);
@@ -459,6 +487,7 @@ static nib_status add_vector(maker *k, const nib_vector *v, nib_error *err)
     if (status) return status;
     for (unsigned i = 0; i < t->rank; i++)
         if (t->shape[i] != 1 && item.rank < 2) item.shape[item.rank++] = t->shape[i];
+    if (!item.rank) item.shape[item.rank++] = 1;
     if (item.held == NIB_GGUF_FLAT || item.held == NIB_GGUF_DECAY) {
         item.rank = 2;
         item.shape[0] = t->elements;
@@ -495,7 +524,7 @@ static nib_status add_modules(maker *k, nib_error *err)
     for (size_t i = 0; i < m->embedding_count && !status; i++) {
         const nib_embedding *e = m->embeddings[i];
         status = add_matrix(k, e->name, e->weight, nib_branch_at(&e->branches, 0), true,
-                            e == m->embedding && m->tied && !k->untied, err);
+                            m->tied && !k->untied, err);
     }
     for (size_t i = 0; i < m->linear_count && !status; i++) {
         const nib_linear *l = m->linears[i];
@@ -510,7 +539,8 @@ static nib_status add_modules(maker *k, nib_error *err)
     for (size_t i = 0; i < m->norm_count && !status; i++) {
         const nib_norm *n = m->norms[i];
         if (n->weights == NIB_NORM_BARE) continue;
-        status = add_values(k, n->name, ".weight", n->weight, n->rows, n->width, err);
+        status = add_values(k, n->name, n->weights == NIB_NORM_SCALE ? ".scale" : ".weight",
+                            n->weight, n->rows, n->width, err);
         if (!status) status = add_values(k, n->name, ".bias", n->bias, n->rows, n->width, err);
     }
     for (size_t i = 0; i < m->vector_count && !status; i++)
@@ -528,6 +558,7 @@ nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
                 .plan = { .heads = n->heads } };
     nib_status status = NIB_OK;
 
+    k.values = count_values(&k);
     if (type->mix == NIB_EXPORT_EXPERTS && !nib_gguf_experts(m->graph))
         status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is the type of experts, and there are "
                           "none", m->dir, type->name);

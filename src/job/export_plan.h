@@ -33,6 +33,8 @@ typedef struct nib_export_item {
     bool open;                /* the type is Q8_0 until it is chosen (export_allot.h) */
     bool columns;             /* of an embedding: nib_merge_add_row() */
     nib_gguf_held held;
+    nib_gguf_fold fold;       /* of a matrix; and whether */
+    bool folds;               /* any of its factors is not 1 */
     const float *importance;  /* [experts or 1, in] of its inputs, or NULL */
     bool heads;               /* shape[0] of them, rows of each from first_row on */
     bool turned;              /* those, and in the file their columns are the rows */

@@ -43,11 +43,16 @@ static void decode_row(const work *k, size_t row, unsigned worker, float *to)
     const nib_export_item *item = k->item;
     size_t in = item->weight->in;
     float *values = k->columns ? k->moved + worker * in : to;
+    bool narrow; /* the converter multiplies float16 as such, which in F32 would be a loss */
 
     nib_weight_decode(item->weight, row, row + 1, values);
     if (item->branch)
         nib_merge_add_row(item->branch, item->columns, row, k->delta + worker * in, values, in);
     for (size_t i = 0; k->columns && i < in; i++) to[k->columns[i]] = values[i];
+    if (!item->folds) return;
+    narrow = !item->branch && nib_weight_is_dense(item->weight) &&
+             item->weight->dtype == NIB_F16 && item->type->dtype != NIB_F32;
+    for (size_t i = 0; i < in; i++) to[i] = nib_gguf_folded(&item->fold, row, narrow, to[i]);
 }
 
 /* The row's blocks as they lie, where they are of the type. */
@@ -55,7 +60,7 @@ static bool copy_row(const work *k, size_t row, uint8_t *to)
 {
     const nib_weight *w = k->columns ? k->stored : k->item->weight;
 
-    return !k->ready && !k->item->branch && w &&
+    return !k->ready && !k->item->branch && !k->item->folds && w &&
            nib_weight_block_row(w, k->item->type->name, row, to);
 }
 

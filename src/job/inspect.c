@@ -404,7 +404,7 @@ static nib_status is_gguf_model(nib_ctx *ctx, const char *path, bool *yes, nib_e
     if (!nib_gguf_is_file(path)) return NIB_OK;
     status = nib_tensors_open(ctx, path, &tensors, err);
     if (!status)
-        *yes = nib_gguf_family_of(nib_tensors_gguf(tensors), path, &family, &ignored) == NIB_OK;
+        *yes = nib_gguf_family_of(tensors, path, &family, &ignored) == NIB_OK;
     nib_tensors_close(tensors);
     return status;
 }

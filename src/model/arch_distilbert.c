@@ -2,6 +2,7 @@
  * (formats-encoder.md 3.1).  Sanh et al. 2019, arXiv:1910.01108. */
 #include <math.h>
 
+#include "format/gguf_writer.h"
 #include "model/arch_bert.h"
 
 static const float EPS = 1e-12f; /* no key has it */
@@ -95,6 +96,53 @@ static void build(nib_build *b, const void *config, nib_task task)
     }
 }
 
+#define LAYER "distilbert.transformer.layer.%d."
+
+/* It is bert there, without types. */
+static const nib_gguf_name gguf_names[] = {
+    { "token_embd", "distilbert.embeddings.word_embeddings", NIB_GGUF_AS_IS },
+    { "position_embd", "distilbert.embeddings.position_embeddings", NIB_GGUF_AS_IS },
+    { "token_embd_norm", "distilbert.embeddings.LayerNorm", NIB_GGUF_AS_IS },
+    { "attn_q", LAYER "attention.q_lin", NIB_GGUF_AS_IS },
+    { "attn_k", LAYER "attention.k_lin", NIB_GGUF_AS_IS },
+    { "attn_v", LAYER "attention.v_lin", NIB_GGUF_AS_IS },
+    { "attn_output", LAYER "attention.out_lin", NIB_GGUF_AS_IS },
+    { "attn_output_norm", LAYER "sa_layer_norm", NIB_GGUF_AS_IS },
+    { "ffn_up", LAYER "ffn.lin1", NIB_GGUF_AS_IS },
+    { "ffn_down", LAYER "ffn.lin2", NIB_GGUF_AS_IS },
+    { "layer_output_norm", LAYER "output_layer_norm", NIB_GGUF_AS_IS },
+    { 0 },
+};
+
+static const nib_gguf_key gguf_keys[] = {
+    { "context_length", "max_position_embeddings" }, { "embedding_length", "dim" },
+    { "block_count", "n_layers" }, { "feed_forward_length", "hidden_dim" },
+    { "attention.head_count", "n_heads" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    double eps = nib_gguf_get(c, "attention.layer_norm_epsilon", (double)EPS);
+
+    if ((float)eps != EPS)
+        nib_gguf_fail(c, NIB_E_UNSUPPORTED, "attention.layer_norm_epsilon is %g; without types of "
+                      "tokens (distilbert) %g is known", eps, (double)EPS);
+}
+
+static void gguf_put(const nib_gguf_put *p)
+{
+    nib_gguf_put_own(p, "attention.layer_norm_epsilon", NIB_GGUF_F32, (double)EPS);
+    /* llama.cpp asks for a number, and for no table */
+    nib_gguf_put_number(p->w, "tokenizer.ggml.token_type_count", NIB_GGUF_U32, 1);
+}
+
+static const nib_gguf_family gguf = {
+    .architecture = "bert", .model_type = "distilbert", .class_name = "DistilBertModel",
+    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish, .put = gguf_put,
+    .lacks = "token_types.weight",
+};
+
 static const char *const heads[] = { "vocab_", "pre_classifier.", "classifier.", "qa_outputs.",
                                      NULL };
 static const char *const types[] = { "distilbert", NULL };
@@ -107,4 +155,4 @@ const nib_arch nib_arch_distilbert = { .model_types = types, .config_bytes = siz
                                                 1 << NIB_TASK_MASKED_LM |
                                                 1 << NIB_TASK_QUESTION_ANS,
                                        .build = build, .default_targets = targets,
-                                       .other_heads = heads };
+                                       .other_heads = heads, .gguf = &gguf };

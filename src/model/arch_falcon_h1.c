@@ -132,10 +132,136 @@ static void build(nib_build *b, const void *config, nib_task task)
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
 
+/* --- GGUF --- */
+
+#define LAYER "model.layers.%d."
+
+static const nib_gguf_name gguf_names[] = {
+    { "token_embd", "model.embed_tokens", NIB_GGUF_AS_IS },
+    { "output_norm", "model.final_layernorm", NIB_GGUF_AS_IS },
+    { "output", "lm_head", NIB_GGUF_AS_IS },
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),
+    { "attn_norm", LAYER "input_layernorm", NIB_GGUF_AS_IS },
+    { "ffn_gate", LAYER "feed_forward.gate_proj", NIB_GGUF_AS_IS },
+    { "ffn_up", LAYER "feed_forward.up_proj", NIB_GGUF_AS_IS },
+    { "ffn_down", LAYER "feed_forward.down_proj", NIB_GGUF_AS_IS },
+    { "ssm_in", LAYER "mamba.in_proj", NIB_GGUF_AS_IS },
+    { "ssm_conv1d", LAYER "mamba.conv1d", NIB_GGUF_CONV },
+    { "ssm_norm", LAYER "mamba.norm", NIB_GGUF_FLAT },
+    { "ssm_out", LAYER "mamba.out_proj", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_whole gguf_tensors[] = {
+    { "ffn_norm", NULL, LAYER "pre_ff_layernorm.weight", NIB_GGUF_AS_IS },
+    { "ssm_a", NULL, LAYER "mamba.A_log", NIB_GGUF_DECAY },
+    { "ssm_d", NULL, LAYER "mamba.D", NIB_GGUF_FLAT },
+    { "ssm_dt.bias", NULL, LAYER "mamba.dt_bias", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.key_length", "head_dim" },
+    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
+    { "ssm.conv_kernel", "mamba_d_conv" }, { "ssm.state_size", "mamba_d_state" },
+    { "ssm.group_count", "mamba_n_groups" }, { "ssm.time_step_rank", "mamba_n_heads" },
+    { 0 },
+};
+
+/* Of a key that is a number, or entry i of a list; 1 where it is absent. */
+static float factor_of(const json_t *config, const char *key, size_t i)
+{
+    const json_t *v = json_object_get(config, key);
+
+    if (json_is_array(v)) v = json_array_get(v, i);
+    return json_is_number(v) ? (float)json_number_value(v) : 1;
+}
+
+static const nib_scan_desc *scan_of(const nib_graph *g)
+{
+    size_t i = 0;
+
+    while (!g->nodes[i].scan.heads) i++; /* every layer has one */
+    return &g->nodes[i].scan;
+}
+
+/* In the order in which the converter multiplies. */
+static void gguf_fold(const json_t *config, const nib_graph *g, const char *tensor,
+                      nib_gguf_fold *out)
+{
+    static const struct { const char *tensor, *key; size_t entry; } whole[] = {
+        { "token_embd.weight", "embedding_multiplier", 0 },
+        { "output.weight", "lm_head_multiplier", 0 },
+        { "attn_q.weight", "attention_in_multiplier", 0 },
+        { "attn_k.weight", "key_multiplier", 0 },
+        { "attn_v.weight", "attention_in_multiplier", 0 },
+        { "attn_output.weight", "attention_out_multiplier", 0 },
+        { "ssm_in.weight", "ssm_in_multiplier", 0 },
+        { "ssm_out.weight", "ssm_out_multiplier", 0 },
+        { "ffn_gate.weight", "mlp_multipliers", 0 }, { "ffn_down.weight", "mlp_multipliers", 1 },
+    };
+    const nib_scan_desc *s = scan_of(g);
+    size_t inner = s->heads * s->columns, group = s->key_heads * s->rows;
+    const size_t ends[5] = { inner, 2 * inner, 2 * inner + group, 2 * inner + 2 * group, SIZE_MAX };
+
+    for (size_t i = 0; i < NIB_COUNT(whole); i++)
+        if (strcmp(tensor, whole[i].tensor) == 0)
+            out->all = factor_of(config, whole[i].key, whole[i].entry);
+    if (strcmp(tensor, "attn_k.weight") == 0) {
+        out->parts = 1;
+        out->part[0].end = SIZE_MAX;
+        out->part[0].by = factor_of(config, "attention_in_multiplier", 0);
+    }
+    if (strcmp(tensor, "ssm_in.weight") != 0) return;
+    out->parts = NIB_COUNT(ends);
+    for (size_t i = 0; i < NIB_COUNT(ends); i++) {
+        out->part[i].end = ends[i];
+        out->part[i].by = factor_of(config, "ssm_multipliers", i);
+    }
+}
+
+static const char *const gguf_folded[] = {
+    "embedding_multiplier", "lm_head_multiplier", "key_multiplier", "attention_in_multiplier",
+    "attention_out_multiplier", "ssm_in_multiplier", "ssm_out_multiplier", "mlp_multipliers",
+    "ssm_multipliers", NULL,
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    double inner = nib_gguf_get(c, "ssm.inner_size", 0);
+    double heads = nib_gguf_get(c, "ssm.time_step_rank", 1);
+
+    if (!(inner >= 1 && inner <= 0x1p31 && heads >= 1 && fmod(inner, heads) == 0)) {
+        nib_gguf_fail(c, NIB_E_FORMAT, "ssm.inner_size is %g, expected a multiple of "
+                      "ssm.time_step_rank, %g", inner, heads);
+        return;
+    }
+    nib_gguf_set(c, "mamba_d_ssm", json_integer((json_int_t)inner));
+    nib_gguf_set(c, "mamba_d_head", json_integer((json_int_t)(inner / heads)));
+    nib_gguf_set_bias(c, "mamba_conv_bias", "blk.0.ssm_conv1d.bias");
+    nib_gguf_set(c, "mamba_norm_before_gate", json_false());
+    nib_gguf_set_bias(c, "mamba_rms_norm", "blk.0.ssm_norm.weight");
+}
+
+static const char *gguf_unsaid(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_linear *l = g->nodes[i].linear;
+        if (l && l->bias && l != g->head) return "is written without biases of linears";
+    }
+    return NULL;
+}
+
+/* A head that is the embedding has another factor. */
+static const nib_gguf_family gguf = {
+    .architecture = "falcon-h1", .model_type = "falcon_h1", .class_name = "FalconH1ForCausalLM",
+    .names = gguf_names, .tensors = gguf_tensors, .keys = gguf_keys, .finish = gguf_finish,
+    .fold = gguf_fold, .folded = gguf_folded, .own_head = true, .unsaid = gguf_unsaid,
+};
+
 static const char *const types[] = { "falcon_h1", NULL };
 static const char *const targets[] = { NULL }; /* PEFT has none */
 
 const nib_arch nib_arch_falcon_h1 = { .model_types = types, .config_bytes = sizeof(falcon_h1),
                                       .read = read_falcon_h1, .prefix = "model.",
                                       .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                      .default_targets = targets };
+                                      .default_targets = targets, .gguf = &gguf };

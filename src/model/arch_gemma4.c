@@ -3,6 +3,7 @@
  * layer reads its own piece, and experts beside the dense part (formats.md 10.48). */
 #include <math.h>
 
+#include "model/arch_gemma4.h"
 #include "model/experts.h"
 
 typedef struct gemma4_layer {
@@ -316,4 +317,4 @@ static const char *const targets[] = { NULL };
 const nib_arch nib_arch_gemma4 = { .model_types = types, .config_bytes = sizeof(gemma4),
                                    .read = read_gemma4, .prefix = "model.",
                                    .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                   .default_targets = targets };
+                                   .default_targets = targets, .gguf = &nib_gemma4_gguf };

@@ -65,6 +65,70 @@ static const nib_gguf_family gguf = {
     .names = nib_gguf_llama_names, .keys = nib_gguf_llama_keys,
 };
 
+static const nib_gguf_key gguf_keys3[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.key_length", "head_dim" },
+    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
+    { 0 },
+};
+
+/* In rope_parameters. */
+static const nib_gguf_key gguf_rope3[] = {
+    { "attention.temperature_scale", "llama_4_scaling_beta" },
+    { "rope.scaling.yarn_log_multiplier", "mscale_all_dim" },
+};
+
+/* The whole rope is in that one object.  Of the two mscales the file has one, and llama.cpp takes 1
+ * for the other. */
+static void gguf_finish3(nib_gguf_config *c)
+{
+    json_t *config = c->json, *rope = json_incref(json_object_get(config, "rope_scaling"));
+
+    if (!rope) rope = json_pack("{s:s}", "rope_type", "default");
+    if (!rope) {
+        nib_gguf_fail(c, NIB_E_NOMEM, "out of memory");
+        return;
+    }
+    json_object_del(config, "rope_scaling");
+    json_object_del(config, "rope_theta");
+    json_object_del(rope, "attention_factor"); /* llama.cpp takes no notice of it */
+    c->json = rope; /* keys of the object inside */
+    nib_gguf_set(c, "llama_4_scaling_beta", json_integer(0));
+    nib_gguf_copy(c, nib_gguf_key_value(c, "rope.freq_base"), "rope_theta");
+    for (size_t i = 0; i < NIB_COUNT(gguf_rope3); i++)
+        nib_gguf_copy(c, nib_gguf_key_value(c, gguf_rope3[i].gguf), gguf_rope3[i].config);
+    if (json_object_get(rope, "mscale_all_dim")) nib_gguf_set(c, "mscale", json_integer(1));
+    c->json = config;
+    nib_gguf_set(c, "rope_parameters", rope);
+}
+
+static void gguf_put3(const nib_gguf_put *p)
+{
+    const json_t *rope = json_object_get(p->config, "rope_parameters");
+
+    for (size_t i = 0; i < NIB_COUNT(gguf_rope3); i++) {
+        const json_t *v = json_object_get(rope, gguf_rope3[i].config);
+        if (json_is_number(v))
+            nib_gguf_put_own(p, gguf_rope3[i].gguf, NIB_GGUF_F32, json_number_value(v));
+    }
+}
+
+static const char *gguf_unsaid3(const nib_graph *g)
+{
+    const nib_attention_desc *a = nib_gguf_attention(g);
+
+    for (size_t i = 0; a && i < g->node_count; i++)
+        if (g->nodes[i].rope && g->nodes[i].rope->rot != a->head_dim)
+            return "rotates all channels of a head";
+    return NULL;
+}
+
+static const nib_gguf_family gguf3 = {
+    .architecture = "mistral3", .model_type = "ministral3", .class_name = "Ministral3ForCausalLM",
+    .names = nib_gguf_llama_names, .keys = gguf_keys3, .finish = gguf_finish3, .put = gguf_put3,
+    .unsaid = gguf_unsaid3,
+};
+
 static const char *const types[] = { "mistral", NULL }, *const types3[] = { "ministral3", NULL };
 static const char *const types1[] = { "ministral", NULL };
 static const char *const no_targets[] = { NULL };
@@ -83,4 +147,4 @@ const nib_arch nib_arch_ministral = { .model_types = types1, .config_bytes = siz
 const nib_arch nib_arch_ministral3 = { .model_types = types3, .config_bytes = sizeof(nib_llama),
                                        .read = read_ministral3, .prefix = "model.",
                                        .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_llama_build,
-                                       .default_targets = no_targets };
+                                       .default_targets = no_targets, .gguf = &gguf3 };

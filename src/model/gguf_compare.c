@@ -82,9 +82,9 @@ static size_t lost_window(const nib_graph *a, const nib_graph *b)
     return window;
 }
 
-nib_status nib_gguf_compare_graphs(const nib_model *m, const nib_model *written, nib_error *err)
+static nib_status compare(const nib_model *m, const nib_graph *a, const nib_graph *b,
+                          nib_error *err)
 {
-    const nib_graph *a = m->graph, *b = written->graph;
     const char *what = NULL;
     size_t i = 0, window = 0;
 
@@ -103,4 +103,43 @@ nib_status nib_gguf_compare_graphs(const nib_model *m, const nib_model *written,
     return nib_fail(err, NIB_E_UNSUPPORTED, "%s: config.json says what no key of GGUF's %s can: "
                     "%s would be another (operation %zu of %zu)", m->dir,
                     m->config->arch->gguf->architecture, what, i, a->node_count);
+}
+
+typedef struct comparing {
+    const nib_model *m;
+    const nib_graph *written;
+    nib_status status;
+    nib_error *err;
+} comparing;
+
+static void see(void *self, const nib_graph *g)
+{
+    comparing *c = self;
+
+    c->status = compare(c->m, g, c->written, c->err);
+}
+
+/* The model as it is without the factors that the file's tensors hold. */
+static nib_status compare_folded(const nib_model *m, const nib_graph *written, nib_error *err)
+{
+    comparing c = { .m = m, .written = written, .err = err };
+    json_t *json = json_copy(m->json);
+    nib_config *config = NULL;
+    nib_status status;
+
+    if (!json) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", m->dir);
+    for (const char *const *key = m->config->arch->gguf->folded; *key; key++)
+        json_object_del(json, *key);
+    status = nib_config_parse(m->ctx, json, m->dir, false, &config, err);
+    if (!status) status = nib_outline_show(m->ctx, config, m->dir, see, &c, err);
+    if (!status) status = c.status;
+    if (config) nib_config_free(m->ctx, config);
+    json_decref(json);
+    return status;
+}
+
+nib_status nib_gguf_compare_graphs(const nib_model *m, const nib_model *written, nib_error *err)
+{
+    return m->config->arch->gguf->folded ? compare_folded(m, written->graph, err)
+                                         : compare(m, m->graph, written->graph, err);
 }

@@ -141,7 +141,7 @@ static nib_status make(nib_gguf_config *c, const nib_gguf_family *f)
     set_common(c, f);
     for (const nib_gguf_key *k = f->keys; k->gguf; k++)
         nib_gguf_copy(c, nib_gguf_key_value(c, k->gguf), k->config);
-    set_scaling(c);
+    if (!f->by_kind) set_scaling(c);
     if (f->finish && !c->status) f->finish(c);
     return c->status;
 }
@@ -153,7 +153,7 @@ nib_status nib_gguf_config_make(nib_ctx *ctx, const char *path, json_t **json, n
     nib_gguf_config c = { .ctx = ctx, .where = path };
     nib_status status = nib_tensors_open(ctx, path, &tensors, err);
 
-    if (!status) status = nib_gguf_family_of(nib_tensors_gguf(tensors), path, &family, err);
+    if (!status) status = nib_gguf_family_of(tensors, path, &family, err);
     if (status) goto done;
     c.tensors = tensors;
     c.keys = nib_tensors_gguf(tensors);

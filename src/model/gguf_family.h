@@ -93,8 +93,21 @@ typedef struct nib_gguf_put {
     const char **unsaid;  /* what no key can say, as nib_gguf_family.unsaid; NULL at first */
 } nib_gguf_put;
 
+/* What the file holds multiplied, one factor after the other: all of a tensor, and then the rows
+ * before `end` of a part. */
+typedef struct nib_gguf_fold {
+    float all;
+    unsigned parts;
+    struct { size_t end; float by; } part[5];
+} nib_gguf_fold;
+/* v, of row `row`, as it is there; narrow: rounded to float16 after each factor. */
+float nib_gguf_folded(const nib_gguf_fold *f, size_t row, bool narrow, float v);
+bool nib_gguf_folds(const nib_gguf_fold *f); /* is any factor not 1? */
+
 typedef struct nib_gguf_family {
     const char *architecture;   /* general.architecture */
+    const char *lacks;          /* of several that have the name: the files of this one are without
+                                   this tensor; NULL: the first that has no such mark */
     const char *model_type, *class_name; /* config.json's */
     const nib_gguf_name *names; /* NULL at the end */
     const nib_gguf_whole *tensors; /* before the names; NULL at the end, or itself */
@@ -104,9 +117,19 @@ typedef struct nib_gguf_family {
     const nib_gguf_listed *listed; /* NULL at the end, or itself */
     void (*finish)(nib_gguf_config *c); /* what is not one key for another, or NULL */
     void (*put)(const nib_gguf_put *p); /* the same on the way out, or NULL */
-    const char *const *unadapted; /* "attn_q.weight": of these llama.cpp leaves adapters out; NULL
-                                     at the end, or itself */
+    const char *const *unadapted; /* "attn_q.weight", of each layer or of none: of these llama.cpp
+                                     leaves adapters out, or scales them otherwise; NULL at the
+                                     end, or itself */
+    const char *merged;         /* tokenizer.ggml.model of its SentencePiece BPE, which keeps its
+                                   merges; NULL: llama, with scores */
+    /* Factors of config.json that the file's tensors hold, by their names without the layer; NULL:
+     * none.  And their keys there, which the file lacks; NULL at the end. */
+    void (*fold)(const json_t *config, const struct nib_graph *g, const char *tensor,
+                 nib_gguf_fold *out);
+    const char *const *folded;
     bool own_head;              /* llama.cpp asks for a head, also where it is the embedding */
+    bool by_kind;               /* layers that slide have sizes of their own, and which do is always
+                                   listed; of the others rope_freqs says which channels turn */
     const char *variant;        /* where this tensor is there, the names are variant_names; or
                                    NULL */
     const nib_gguf_name *variant_names;

@@ -78,11 +78,18 @@ static const json_t *value_of(const keys *k, const nib_gguf_key *key)
 
 /* --- sizes --- */
 
+/* That of layers which see everything, where some have one. */
 static const nib_rope *rope_of(const nib_graph *g)
 {
-    for (size_t i = 0; i < g->node_count; i++)
-        if (g->nodes[i].rope) return g->nodes[i].rope;
-    return NULL;
+    const nib_rope *first = NULL, *last = NULL;
+
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_node *n = &g->nodes[i];
+        if (n->rope) last = n->rope;
+        if (!first) first = last;
+        if (n->attention.heads && !n->attention.window && last) return last;
+    }
+    return first;
 }
 
 /* The base that the model has where config.json names none: another one than llama.cpp's 10000 in
@@ -99,21 +106,24 @@ static double theta_of(const nib_graph *g, bool windows)
     return windows || !last ? 0 : last->theta;
 }
 
-static bool is_up(const char *name)
+static bool is_up(const char *name, size_t layer)
 {
-    return strcmp(name, "blk.0.ffn_up.weight") == 0 ||
-           strcmp(name, "blk.0.ffn_up_exps.weight") == 0;
+    char dense[NIB_GGUF_NAME_ROOM], experts[NIB_GGUF_NAME_ROOM];
+
+    snprintf(dense, sizeof dense, "blk.%zu.ffn_up.weight", layer);
+    snprintf(experts, sizeof experts, "blk.%zu.ffn_up_exps.weight", layer);
+    return strcmp(name, dense) == 0 || strcmp(name, experts) == 0;
 }
 
-/* Width of the feed-forward part: rows of the matrix up. */
-static size_t inner_of(const keys *k)
+/* Width of a layer's feed-forward part: rows of the matrix up. */
+static size_t inner_of(const keys *k, size_t layer)
 {
     for (size_t i = 0; i < k->m->linear_count; i++) {
         const nib_linear *l = k->m->linears[i];
         nib_gguf_tensor_name name;
         if (!nib_gguf_weight_of(k->n, l, &name)) continue;
-        if (is_up(name.name)) return l->weight->out;
-        if (is_up(name.rest)) return l->weight->out / 2;
+        if (is_up(name.name, layer)) return l->weight->out;
+        if (is_up(name.rest, layer)) return l->weight->out / 2;
     }
     return 0;
 }
@@ -236,16 +246,22 @@ static nib_status put_table(const keys *k, nib_error *err)
     return NIB_OK;
 }
 
-/* Of each layer where some have no attention, and then none of them. */
+/* Of each layer where they differ, or some have no attention, and then none of them. */
 static void put_kv_heads(const keys *k, const nib_attention_desc *a)
 {
     const nib_graph *g = k->m->graph;
     size_t layers = (size_t)g->segments - 2, at = 0, found = 0;
+    bool alike = true;
     char room[KEY_ROOM];
 
-    for (size_t i = 0; i < g->node_count; i++) found += g->nodes[i].attention.heads != 0;
-    if (found >= layers) {
-        if (a->kv_heads != a->heads) put_count(k, "attention.head_count_kv", a->kv_heads);
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_attention_desc *other = &g->nodes[i].attention;
+        found += other->heads != 0;
+        alike &= !other->heads || other->kv_heads == a->kv_heads;
+    }
+    if (found >= layers && alike) {
+        if (a->kv_heads != a->heads || k->n->family->by_kind)
+            put_count(k, "attention.head_count_kv", a->kv_heads);
         return;
     }
     nib_gguf_put_array(k->w, full_key(k, "attention.head_count_kv", room), NIB_GGUF_I32, layers);
@@ -274,16 +290,39 @@ static void put_types(const keys *k)
 static void put_scan(const keys *k, bool rotated)
 {
     const nib_graph *g = k->m->graph;
+    size_t attentions = 0;
+    bool all; /* layers have attention beside the scan */
 
+    for (size_t i = 0; i < g->node_count; i++) attentions += g->nodes[i].attention.heads != 0;
+    all = attentions + 2 >= (size_t)g->segments;
     for (size_t i = 0; i < g->node_count; i++) {
         const nib_scan_desc *s = &g->nodes[i].scan;
         if (!s->heads) continue;
         put_count(k, "ssm.inner_size", s->heads * s->columns);
         if (s->delta) return;
-        put(k, "rope.scaling.finetuned", NIB_GGUF_BOOL, rotated);
+        if (!all) put(k, "rope.scaling.finetuned", NIB_GGUF_BOOL, rotated);
         if (!rotated) put_count(k, "rope.dimension_count", nib_gguf_attention(g)->head_dim);
         return;
     }
+}
+
+/* One width, or one of each layer where they differ. */
+static nib_status put_inner(const keys *k, nib_error *err)
+{
+    size_t layers = (size_t)k->m->graph->segments - 2, inner = inner_of(k, 0);
+    bool alike = true;
+    char room[KEY_ROOM];
+
+    if (!inner) return nib_fail(err, NIB_E_MISMATCH, "%s: layer 0 has no ffn_up", k->m->dir);
+    for (size_t i = 1; k->n->family->by_kind && i < layers; i++) alike &= inner_of(k, i) == inner;
+    if (alike) {
+        put_count(k, "feed_forward_length", inner);
+        return NIB_OK;
+    }
+    nib_gguf_put_array(k->w, full_key(k, "feed_forward_length", room), NIB_GGUF_I32, layers);
+    for (size_t i = 0; i < layers; i++)
+        nib_gguf_entry_number(k->w, NIB_GGUF_I32, (double)inner_of(k, i));
+    return NIB_OK;
 }
 
 /* What llama.cpp asks for, or takes another default for, and the family's table does not have. */
@@ -291,35 +330,33 @@ static nib_status put_others(const keys *k, nib_error *err)
 {
     const nib_attention_desc *a = nib_gguf_attention(k->m->graph);
     const nib_rope *rope = rope_of(k->m->graph);
-    size_t inner = inner_of(k);
+    nib_status status = NIB_OK;
 
-    if (!has_key(k, "feed_forward_length")) {
-        if (!inner)
-            return nib_fail(err, NIB_E_MISMATCH, "%s: layer 0 has no ffn_up", k->m->dir);
-        put_count(k, "feed_forward_length", inner);
-    }
+    if (!has_key(k, "feed_forward_length")) status = put_inner(k, err);
     if (!has_key(k, "attention.head_count_kv")) put_kv_heads(k, a);
     if (has_key(k, "attention.key_length")) put_count(k, "attention.value_length", a->head_dim);
     if (rope) put_count(k, "rope.dimension_count", rope->rot);
     put_scan(k, rope != NULL);
     if (a->full) put(k, "attention.causal", NIB_GGUF_BOOL, 0);
     put_types(k);
-    return NIB_OK;
+    return status;
 }
 
-/* Which layers slide, where only some do. */
+/* Which layers slide, where only some do, or the family lists it always. */
 static void put_windows(const keys *k)
 {
     const nib_graph *g = k->m->graph;
     char room[KEY_ROOM];
     size_t layers = 0, sliding = 0;
+    bool some;
 
     for (size_t i = 0; i < g->node_count; i++) {
         if (!g->nodes[i].attention.heads) continue;
         layers++;
         sliding += g->nodes[i].attention.window != 0;
     }
-    if (!has_key(k, "attention.sliding_window") || !sliding || sliding == layers ||
+    some = (sliding && sliding != layers) || k->n->family->by_kind;
+    if (!has_key(k, "attention.sliding_window") || !some ||
         has_key(k, "attention.sliding_window_pattern"))
         return;
     nib_gguf_put_array(k->w, full_key(k, "attention.sliding_window_pattern", room), NIB_GGUF_BOOL,
@@ -367,6 +404,16 @@ static nib_status put_llama3(keys *k, const nib_rope *rope, nib_error *err)
                : length > original / low ? factor
                                          : 1 / ((1 - smooth) / factor + smooth);
     }
+    return status;
+}
+
+/* Of a rope that turns some channels: of the others so great a one that they stand still. */
+static nib_status put_still(keys *k, const nib_rope *rope, nib_error *err)
+{
+    float *d = NULL;
+    nib_status status = add_divisors(k, "rope_freqs.weight", rope->rot / 2, &d, err);
+
+    for (size_t i = 0; !status && i < rope->rot / 2; i++) d[i] = rope->inv[i] != 0 ? 1 : 1e30f;
     return status;
 }
 
@@ -432,6 +479,7 @@ static nib_status put_rope(keys *k, nib_error *err)
     const char *name;
     char room[KEY_ROOM];
 
+    if (rope && k->n->family->by_kind) return put_still(k, rope, err);
     if (!json_is_string(type)) type = json_object_get(k->rope, "type");
     name = json_is_string(type) ? json_string_value(type) : "default";
     if (!rope || !k->rope || strcmp(name, "default") == 0) return NIB_OK;

@@ -18,7 +18,19 @@ const nib_gguf_family *nib_gguf_family_named(const char *architecture)
 {
     for (size_t i = 0; i < NIB_COUNT(architectures); i++) {
         const nib_gguf_family *f = architectures[i]->gguf;
-        if (f && strcmp(f->architecture, architecture) == 0) return f;
+        if (f && !f->lacks && strcmp(f->architecture, architecture) == 0) return f;
+    }
+    return NULL;
+}
+
+/* The one whose mark is missing among the tensors; NULL: none. */
+static const nib_gguf_family *family_without(const char *architecture, const nib_tensors *t)
+{
+    for (size_t i = 0; i < NIB_COUNT(architectures); i++) {
+        const nib_gguf_family *f = architectures[i]->gguf;
+        if (f && f->lacks && strcmp(f->architecture, architecture) == 0 &&
+            !nib_tensors_find(t, f->lacks))
+            return f;
     }
     return NULL;
 }
@@ -50,9 +62,10 @@ nib_status nib_gguf_architecture(const nib_gguf *keys, const char *where, char *
     return NIB_OK;
 }
 
-nib_status nib_gguf_family_of(const nib_gguf *keys, const char *where,
+nib_status nib_gguf_family_of(const nib_tensors *tensors, const char *where,
                               const nib_gguf_family **family, nib_error *err)
 {
+    const nib_gguf *keys = nib_tensors_gguf(tensors);
     char name[64], known[900];
     nib_gguf_text type;
     nib_status status = nib_gguf_architecture(keys, where, name, sizeof name, err);
@@ -62,7 +75,8 @@ nib_status nib_gguf_family_of(const nib_gguf *keys, const char *where,
         !nib_gguf_text_is(type, "model"))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: general.type is %.*s, expected a model", where,
                         (int)nib_min(type.bytes, 60), type.at);
-    *family = nib_gguf_family_named(name);
+    *family = family_without(name, tensors);
+    if (!*family) *family = nib_gguf_family_named(name);
     if (*family) return NIB_OK;
     nib_gguf_families_known(known, sizeof known);
     return nib_fail(err, NIB_E_UNSUPPORTED, "%s: general.architecture '%s', known are %s", where,
@@ -383,7 +397,7 @@ nib_status nib_model_tensors_open(nib_ctx *ctx, const char *model, nib_tensors *
     keys = nib_tensors_gguf(t);
     if (keys) {
         c.tensors = t;
-        status = nib_gguf_family_of(keys, model, &c.family, err);
+        status = nib_gguf_family_of(t, model, &c.family, err);
         if (!status) {
             const char *variant = c.family->variant;
             c.names = variant && nib_tensors_find(t, variant) ? c.family->variant_names

@@ -6,8 +6,9 @@
 #include "model/arch.h"
 #include "model/gguf_family.h"
 
-/* The family that the keys name.  NIB_E_UNSUPPORTED: none, with those that are known. */
-nib_status nib_gguf_family_of(const nib_gguf *keys, const char *where,
+/* The family that the keys of a GGUF file name, of several the one that fits its tensors (which
+ * have their names in the file).  NIB_E_UNSUPPORTED: none, with those that are known. */
+nib_status nib_gguf_family_of(const nib_tensors *tensors, const char *where,
                               const nib_gguf_family **family, nib_error *err);
 /* general.architecture, into `room`.  NIB_E_FORMAT: it is missing, or too long. */
 nib_status nib_gguf_architecture(const nib_gguf *keys, const char *where, char *out, size_t room,

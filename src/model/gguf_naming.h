@@ -38,4 +38,7 @@ bool nib_gguf_tensor_of(const nib_gguf_naming *n, const char *tensor, nib_gguf_t
 /* The same for a linear's weight, which may be one of all experts'. */
 bool nib_gguf_weight_of(const nib_gguf_naming *n, const nib_linear *l, nib_gguf_tensor_name *out);
 
+/* What a tensor ("blk.0.attn_k.weight") of the model holds multiplied. */
+nib_gguf_fold nib_gguf_fold_of(const nib_gguf_naming *n, const nib_model *m, const char *name);
+
 #endif

@@ -110,22 +110,50 @@ static void read_off(const nib_graph *g, const shapes *s, nib_outline *o)
     }
 }
 
-nib_status nib_outline_make(nib_ctx *ctx, const nib_config *config, const char *where,
-                            nib_outline *out, nib_error *err)
+/* s: zeroed but for its context. */
+static nib_status show(shapes *s, const nib_config *config, const char *where,
+                       void (*see)(void *self, const nib_graph *g), void *self, nib_error *err)
 {
-    shapes s = { .ctx = ctx };
+    nib_ctx *ctx = s->ctx;
     nib_build b = { .graph = nib_graph_create(ctx, NIB_F32),
-                    .binder = { &s, bind_linear, bind_embedding, bind_norm, bind_vector } };
+                    .binder = { s, bind_linear, bind_embedding, bind_norm, bind_vector } };
     nib_status status;
 
     if (!b.graph) return no_memory(where, err);
     config->arch->build(&b, config->values, nib_arch_words(config->arch));
     status = b.status ? nib_fail(err, b.status, "%s: %s", where, b.error.message)
                       : nib_sink_logit_rows(b.graph, err);
-    if (!status) read_off(b.graph, &s, out);
-    if (!status) out->refused_fields = config->arch->refused_fields;
+    if (!status) see(self, b.graph);
     nib_graph_destroy(b.graph);
-    for (size_t i = 0; i < s.count; i++) nib_free(ctx, s.owned[i]);
-    nib_free(ctx, s.owned);
+    for (size_t i = 0; i < s->count; i++) nib_free(ctx, s->owned[i]);
+    nib_free(ctx, s->owned);
+    return status;
+}
+
+nib_status nib_outline_show(nib_ctx *ctx, const nib_config *config, const char *where,
+                            void (*see)(void *self, const nib_graph *g), void *self, nib_error *err)
+{
+    shapes s = { .ctx = ctx };
+
+    return show(&s, config, where, see, self, err);
+}
+
+typedef struct reading { const shapes *s; nib_outline *out; } reading;
+
+static void read_graph(void *self, const nib_graph *g)
+{
+    const reading *r = self;
+
+    read_off(g, r->s, r->out);
+}
+
+nib_status nib_outline_make(nib_ctx *ctx, const nib_config *config, const char *where,
+                            nib_outline *out, nib_error *err)
+{
+    shapes s = { .ctx = ctx };
+    reading r = { &s, out };
+    nib_status status = show(&s, config, where, read_graph, &r, err);
+
+    if (!status) out->refused_fields = config->arch->refused_fields;
     return status;
 }

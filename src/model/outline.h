@@ -20,7 +20,12 @@ typedef struct nib_outline {
     bool tied;          /* the head is the embedding */
 } nib_outline;
 
-/* Fails as the builder does, with `where` before its message. */
+/* Calls `see` with the graph, which lives no longer than that.  Fails as the builder does, with
+ * `where` before its message. */
+nib_status nib_outline_show(nib_ctx *ctx, const nib_config *config, const char *where,
+                            void (*see)(void *self, const nib_graph *g), void *self,
+                            nib_error *err);
+/* Fails alike. */
 nib_status nib_outline_make(nib_ctx *ctx, const nib_config *config, const char *where,
                             nib_outline *out, nib_error *err);
 

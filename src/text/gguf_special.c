@@ -49,7 +49,7 @@ static bool set_templates(const nib_gguf_vocabulary *v, json_t *to)
 
 nib_status nib_gguf_tokenizer_config(const nib_gguf_vocabulary *v, json_t **out, nib_error *err)
 {
-    bool spm = v->sentencepiece;
+    bool spm = v->sentencepiece && !v->merged;
     json_t *config = json_pack("{s:s, s:b}", "tokenizer_class", "PreTrainedTokenizerFast",
                                "clean_up_tokenization_spaces", v->wordpiece);
 
@@ -80,7 +80,7 @@ static bool ends_by_text(nib_gguf_text t)
     static const char *const texts[] = {
         "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>",
         "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]",
-        "<end_of_utterance>", "<turn|>",
+        "<end_of_utterance>", "<turn|>", "<|tool_response>",
     };
 
     for (size_t i = 0; i < NIB_COUNT(texts); i++)
@@ -93,12 +93,11 @@ nib_status nib_gguf_generation_config(const nib_gguf_vocabulary *v, json_t **out
     static const char *const names[] = { "eos", "eot", "eom" };
     json_t *ends = json_array();
     int64_t pad = nib_gguf_token_id(v, "padding", -1);
-    int64_t bos = nib_gguf_token_id(v, "bos", v->sentencepiece ? 1 : -1);
+    bool spm = v->sentencepiece && !v->merged;
+    int64_t bos = nib_gguf_token_id(v, "bos", spm ? 1 : -1);
 
     for (size_t i = 0; i < NIB_COUNT(names); i++) {
-        int64_t id = nib_gguf_token_id(v, names[i], i ? -1 : v->sentencepiece ? 2
-                                                          : v->unigram        ? 1
-                                                                              : -1);
+        int64_t id = nib_gguf_token_id(v, names[i], i ? -1 : spm ? 2 : v->unigram ? 1 : -1);
         if (id >= 0) json_array_append_new(ends, json_integer(id));
     }
     for (size_t i = 0; i < v->count; i++) {

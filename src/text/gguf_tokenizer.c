@@ -63,7 +63,7 @@ static nib_status make_merges(const nib_gguf_vocabulary *v, json_t **out, nib_er
     nib_gguf_text text;
     size_t at = 0;
 
-    if (v->sentencepiece) {
+    if (v->sentencepiece && !v->merged) {
         if (v->scores) return nib_gguf_score_merges(v, out, err);
         return nib_fail(err, NIB_E_FORMAT, "%s: tokenizer.ggml.scores is missing", v->where);
     }
@@ -81,7 +81,8 @@ static nib_status make_merges(const nib_gguf_vocabulary *v, json_t **out, nib_er
 static nib_status make_model(const maker *k, json_t **out, nib_error *err)
 {
     const nib_gguf_vocabulary *v = k->v;
-    int64_t unknown = nib_gguf_token_id(v, "unknown", v->sentencepiece ? 0 : -1);
+    int64_t unknown = nib_gguf_token_id(v, "unknown",
+                                        v->sentencepiece && !v->merged ? 0 : -1);
     json_t *vocabulary = NULL, *merges = NULL, *unk;
     nib_status status = v->unigram ? nib_gguf_unigram_check(v, err)
                                    : make_vocabulary(v, &vocabulary, err);
@@ -177,8 +178,9 @@ static json_t *make_post(const maker *k)
     const nib_gguf_vocabulary *v = k->v;
     bool bos = nib_gguf_token_flag(v, "add_bos_token", k->pre ? k->pre->add_bos : !v->unigram);
     bool eos = nib_gguf_token_flag(v, "add_eos_token", v->unigram);
-    int64_t ids[2] = { bos ? nib_gguf_token_id(v, "bos", k->pre || v->unigram ? -1 : 1) : -1,
-                       eos ? nib_gguf_token_id(v, "eos", k->pre ? -1 : v->unigram ? 1 : 2) : -1 };
+    bool none = k->pre || v->merged; /* no ids by default */
+    int64_t ids[2] = { bos ? nib_gguf_token_id(v, "bos", none || v->unigram ? -1 : 1) : -1,
+                       eos ? nib_gguf_token_id(v, "eos", none ? -1 : v->unigram ? 1 : 2) : -1 };
     json_t *single, *pair, *tokens;
 
     if (ids[0] < 0 && ids[1] < 0) return json_null();

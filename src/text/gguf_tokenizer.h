@@ -16,6 +16,7 @@ typedef struct nib_gguf_vocabulary {
     const char *where;
     const nib_gguf *keys;
     bool sentencepiece;     /* tokenizer.ggml.model is "llama", not "gpt2"; */
+    bool merged;            /* the same with its merges, and no ids by default: "gemma4" */
     bool wordpiece;         /* or "bert" */
     bool unigram;           /* or "t5" */
     nib_gguf_text *tokens;  /* [count] */

@@ -26,6 +26,7 @@ typedef struct writing {
     bool lower, strip;      /* WordPiece: letters become small, accents are left out */
     bool prefix;            /* a space is put before text */
     const nib_gguf_pre *pre;
+    const char *merged;     /* what a SentencePiece BPE that keeps its merges is called; or NULL */
 } writing;
 
 /* --- which kind it is --- */
@@ -147,6 +148,18 @@ static bool is_byte_token(const char *text)
     return strlen(text) == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>';
 }
 
+/* Control tokens that programs are to print: the converter writes them as a user's. */
+static bool is_shown(const writing *k, const char *text)
+{
+    static const char *const shown[] = { "<|channel>", "<channel|>", "<|tool_call>",
+                                         "<tool_call|>", "<|tool_response>", "<tool_response|>",
+                                         "<|\"|>" };
+
+    for (size_t i = 0; i < NIB_COUNT(shown) && k->merged; i++)
+        if (strcmp(text, shown[i]) == 0) return true;
+    return false;
+}
+
 static unsigned kind_of(const writing *k, uint32_t id)
 {
     const nib_tokenizer *t = k->t;
@@ -155,6 +168,7 @@ static unsigned kind_of(const writing *k, uint32_t id)
     if (!text) return NIB_GGUF_UNUSED;
     if (k->unigram.is && (int64_t)id == k->unigram.unknown) return NIB_GGUF_UNKNOWN;
     if (k->sentencepiece && t->unk_name && strcmp(text, t->unk_name) == 0) return NIB_GGUF_UNKNOWN;
+    if (is_shown(k, text)) return NIB_GGUF_USER;
     if (t->is_added[id]) return t->special[id] ? NIB_GGUF_CONTROL : NIB_GGUF_USER;
     return k->sentencepiece && is_byte_token(text) ? NIB_GGUF_BYTE : NIB_GGUF_NORMAL;
 }
@@ -291,6 +305,14 @@ static nib_status put_scores(const writing *k, nib_error *err)
     return status;
 }
 
+/* Beside merges, which count: what the converter writes. */
+static void put_no_scores(const writing *k)
+{
+    nib_gguf_put_array(k->w, "tokenizer.ggml.scores", NIB_GGUF_F32, k->count);
+    for (uint32_t id = 0; id < k->count; id++)
+        nib_gguf_entry_number(k->w, NIB_GGUF_F32, -1000);
+}
+
 /* A unigram's pieces have scores of their own; tokens added behind them are found before text is
  * cut. */
 static nib_status put_unigram(const writing *k, nib_error *err)
@@ -425,10 +447,10 @@ static void warn_of_added(const writing *k)
 }
 
 nib_status nib_gguf_put_tokenizer(nib_tokenizer *t, const char *dir, size_t vocabulary,
-                                  nib_gguf_writer *w, nib_error *err)
+                                  const char *merged, nib_gguf_writer *w, nib_error *err)
 {
-    writing k = { .t = t, .dir = dir, .w = w, .model = json_object_get(t->json, "model"),
-                  .count = vocabulary };
+    writing k = { .t = t, .dir = dir, .w = w, .merged = merged, .count = vocabulary,
+                  .model = json_object_get(t->json, "model") };
     const char *kind;
     nib_status status = read_kind(&k, err);
 
@@ -436,16 +458,19 @@ nib_status nib_gguf_put_tokenizer(nib_tokenizer *t, const char *dir, size_t voca
     if (t->size > vocabulary)
         return nib_fail(err, NIB_E_MISMATCH, "%s: the tokenizer has %zu tokens, the embedding %zu "
                         "rows", dir, t->size, vocabulary);
+    if (!k.sentencepiece) k.merged = NULL;
     kind = k.wordpiece ? "bert" : k.unigram.is ? "t5" : k.sentencepiece ? "llama" : "gpt2";
+    if (k.merged) kind = k.merged;
     nib_gguf_put_text(w, "tokenizer.ggml.model", kind, strlen(kind));
-    if (k.pre) nib_gguf_put_text(w, "tokenizer.ggml.pre", k.pre->name, strlen(k.pre->name));
+    if (k.merged) put_no_scores(&k);
+    else if (k.pre) nib_gguf_put_text(w, "tokenizer.ggml.pre", k.pre->name, strlen(k.pre->name));
     else nib_gguf_put_text(w, "tokenizer.ggml.pre", "default", 7);
     status = put_tokens(&k, err);
     warn_of_added(&k);
     if (!status && k.wordpiece) return put_bert(&k, err);
     if (!status)
         status = k.unigram.is ? put_unigram(&k, err)
-                 : k.sentencepiece ? put_scores(&k, err) : put_merges(&k, err);
+                 : k.sentencepiece && !k.merged ? put_scores(&k, err) : put_merges(&k, err);
     if (!status) status = put_special(&k, err);
     if (!status) status = nib_chat_each(t->ctx, dir, put_template, &k, err);
     return status;

@@ -8,9 +8,10 @@
 
 /* dir: of the model, for the chat templates.  vocabulary: rows of the embedding; ids without a
  * token become "[PAD7]".  NIB_E_UNSUPPORTED: a kind of tokenizer, or a way of cutting text, that
- * has no name there; NIB_E_MISMATCH: tokens beyond the vocabulary. */
+ * has no name there; NIB_E_MISMATCH: tokens beyond the vocabulary.  merged: tokenizer.ggml.model of
+ * a SentencePiece BPE that keeps its merges ("gemma4"); NULL: it gets scores ("llama"). */
 nib_status nib_gguf_put_tokenizer(nib_tokenizer *t, const char *dir, size_t vocabulary,
-                                  nib_gguf_writer *w, nib_error *err);
+                                  const char *merged, nib_gguf_writer *w, nib_error *err);
 
 /* A Unigram tokenizer.json, as far as keys can say it (gguf_unigram_out.c). */
 typedef struct nib_gguf_unigram {

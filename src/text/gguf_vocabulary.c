@@ -11,14 +11,16 @@ static nib_status read_model(nib_gguf_vocabulary *v, nib_error *err)
     if (!nib_gguf_one_text(nib_gguf_find(v->keys, "tokenizer.ggml.model"), &model))
         return nib_fail(err, NIB_E_FORMAT, "%s: tokenizer.ggml.model is missing, or no text",
                         v->where);
-    v->sentencepiece = nib_gguf_text_is(model, "llama");
+    v->merged = nib_gguf_text_is(model, "gemma4");
+    v->sentencepiece = v->merged || nib_gguf_text_is(model, "llama");
     v->wordpiece = nib_gguf_text_is(model, "bert");
     v->unigram = nib_gguf_text_is(model, "t5");
     if (v->sentencepiece || v->wordpiece || v->unigram || nib_gguf_text_is(model, "gpt2"))
         return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
                     "%s: tokenizer.ggml.model is %.*s, known are gpt2 (byte-level BPE), llama "
-                    "(SentencePiece BPE), bert (WordPiece) and t5 (Unigram)",
+                    "(SentencePiece BPE), gemma4 (the same with merges), bert (WordPiece) and t5 "
+                    "(Unigram)",
                     v->where, (int)nib_min(model.bytes, 60), model.at);
 }
 

@@ -12,7 +12,7 @@ from common import GOLDEN, PICO, WithTransformers5, check, main, nibble, of_the_
 
 FAMILIES = sorted(f[:-5] for f in os.listdir(os.path.join(GOLDEN, "gguf")) if f.endswith(".gguf"))
 NEWER = int(transformers.__version__.split(".")[0]) >= 5
-FIVE = ["qwen3-5", "qwen3-5-moe"]  # which transformers 4 lacks
+FIVE = ["gemma4", "gemma4-moe", "ministral3", "qwen3-5", "qwen3-5-moe"]  # which transformers 4 lacks
 
 
 def models():

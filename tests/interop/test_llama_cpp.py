@@ -107,6 +107,46 @@ def converted(model, out, change=""):
     path = os.pathsep.join([llama_cpp(), os.path.join(llama_cpp(), "gguf-py")])
     done = subprocess.run([sys.executable, "-c", convert, model, out], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
     check(done.returncode == 0, f"the converter: {done.stderr[-1500:]}")
+    return tensors(out)
+
+
+MULTIPLIERS = dict(embedding_multiplier=1.7, lm_head_multiplier=0.6, key_multiplier=0.3, attention_in_multiplier=1.1, attention_out_multiplier=0.9,
+                   ssm_in_multiplier=0.7, ssm_out_multiplier=1.3, mlp_multipliers=[0.9, 1.1], ssm_multipliers=[1.2, 0.8, 1.4, 0.7, 0.9])
+
+
+def folded():
+    """falcon_h1's multipliers lie in the tensors there: bit for bit as the converter multiplies, float16 as such; and in adapters."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+    ids = [1, 5, 9, 33, 7, 60, 4, 11, 20, 13]
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(
+        "falcon_h1", vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=8, max_position_embeddings=128, mamba_d_ssm=48, mamba_n_heads=6, mamba_d_head=8, mamba_d_state=16, mamba_n_groups=2,
+        mamba_rms_norm=False, tie_word_embeddings=False, **MULTIPLIERS)).eval()
+    for p in model.parameters():
+        if p.dim() == 2:
+            torch.nn.init.normal_(p, 0, 0.1)
+    for dtype in torch.bfloat16, torch.float16:
+        with tempfile.TemporaryDirectory() as work:
+            source, theirs, ours, lora = (os.path.join(work, n) for n in ("hf", "theirs.gguf", "ours.gguf", "lora.gguf"))
+            model.to(dtype).save_pretrained(source)
+            nibble("export", source, ours, "--quantize", "F16")
+            want, got = converted(source, theirs), tensors(ours)
+            check(want.keys() == got.keys(), f"falcon_h1: other tensors: {want.keys() ^ got.keys()}")
+            for name, t in want.items():
+                same = t.data.tobytes() == got[name].data.tobytes()
+                if name.endswith("ssm_a"):  # of -exp(x) torch's last bit is not libm's; of float16 the converter rounds it to that
+                    same = np.allclose(t.data, got[name].data, rtol=2e-7 if dtype == torch.bfloat16 else 1e-3, atol=0)
+                check(t.tensor_type == got[name].tensor_type and same, f"falcon_h1 in {dtype}: {name} has other bytes than the converter's")
+            nibble("export", source, ours, "--quantize", "F32", "--overwrite")
+            with torch.no_grad(), llama_runtime.Model(ours) as m:
+                near(m.logits(ids), model.float()(torch.tensor([ids])).logits[0].numpy(), 1e-3, f"falcon_h1 in {dtype}")
+            data = os.path.join(work, "d.jsonl")
+            write_ids(data, [(ids, ids)] * 3)
+            adapter = trained(source, work, data, "--target-modules", "all-linear")
+            nibble("export", adapter, lora, "--base", source)
+            with llama_runtime.Model(ours, lora) as m:
+                near(m.logits(ids), own_logits(source, ids, work, "--adapter", adapter), 1e-3, f"falcon_h1 and an adapter in {dtype}")
 
 
 def published():
@@ -114,10 +154,9 @@ def published():
     source = os.path.join(GOLDEN, "floats", "gpt-oss-mxfp4")
     with tempfile.TemporaryDirectory() as work:
         theirs, ours, mix = (os.path.join(work, n + ".gguf") for n in ("theirs", "ours", "mix"))
-        converted(source, theirs)
         nibble("export", source, ours, "--quantize", "F16")
         nibble("export", source, mix, "--quantize", "Q4_K_M")
-        want, got, mixed = tensors(theirs), tensors(ours), tensors(mix)
+        want, got, mixed = converted(source, theirs), tensors(ours), tensors(mix)
         check(want.keys() == got.keys() == mixed.keys(), "gpt-oss in MXFP4: other tensors")
         for name, t in want.items():
             check(t.tensor_type == got[name].tensor_type and t.data.tobytes() == got[name].data.tobytes(),
@@ -249,15 +288,19 @@ def adapters():
         "experts": (["rank_pattern={\"experts.1.w1\": 2, \"experts.3.w2\": 8}", "--exclude-modules", ".*experts.2.w3"], None),
         "rank_pattern": (["rank_pattern={\"k_proj\": 2, \"up_proj\": 8}", "--use-rslora"], None),
     }
-    stacks = {"qwen3-5-moe": "experts.gate_up_proj,experts.down_proj", "granitemoe": "input_linear.weight,output_linear.weight", "gpt-oss": "experts.gate_up_proj,experts.down_proj"}
+    stacks = {"qwen3-5-moe": "experts.gate_up_proj,experts.down_proj", "granitemoe": "input_linear.weight,output_linear.weight", "gpt-oss": "experts.gate_up_proj,experts.down_proj",
+              "gemma4-moe": "experts.gate_up_proj"}
     cases = [("mixtral" if k == "experts" else "pico", k) for k in kinds] + [(f, "plain") for f in ("gpt2", "gpt-neox", "falcon-40b", "bloom", "phi3", "llama-bias", "mixtral", "qwen2-moe",
-                                                                   "qwen3-moe", "granitemoe", "gpt-oss", "granite-hybrid-dense", "nemotron", "apertus", "qwen3-next", "qwen3-5", "qwen3-5-moe")]
+                                                                   "qwen3-moe", "granitemoe", "gpt-oss", "granite-hybrid-dense", "nemotron", "apertus", "ministral3", "gemma4", "gemma4-moe", "falcon-h1",
+                                                                   "qwen3-next", "qwen3-5", "qwen3-5-moe")]
     for family, kind in of_the_day(cases, 5):
         with tempfile.TemporaryDirectory() as work:
             model = PICO if family == "pico" else os.path.join(GOLDEN, "gguf", family + ".gguf")
             data, base, lora = (os.path.join(work, n) for n in ("d.jsonl", "base.gguf", "lora.gguf"))
             write_ids(data, [(ids, ids)] * 3)
             options, change = kinds[kind]
+            if family == "gemma4":
+                options = options + ["--exclude-modules", ".*per_layer_model_projection"]  # which llama.cpp gives no adapter
             if family in stacks:
                 options = options + ["--target-parameters", stacks[family]]
             adapter = trained(model, work, data, "--target-modules", "all-linear", *options)
@@ -276,4 +319,5 @@ if __name__ == "__main__":
     elsewhere = WithTransformers5(__file__, [rule_5])
     main([("llama.cpp: every family", families), ("llama.cpp: every type", types), ("llama.cpp: text", pieces), ("llama.cpp: MXFP4 as published", published),
           *of_the_day([(rule, delta), (rule_5, delta if NEWER else lambda: elsewhere.case(rule_5))], 1),
+          ("llama.cpp: multipliers in tensors", folded),
           ("llama.cpp: encoder", encoder), ("llama.cpp: adapters", adapters)])

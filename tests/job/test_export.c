@@ -238,6 +238,39 @@ static void test_types(void)
     }
 }
 
+/* llama-quantize counts the matrices of values that there are (here in two of four layers, and in
+ * one of three), and leaves one of gemma4's as it was. */
+static void test_mix(void)
+{
+    static const struct { const char *model, *tensor, *type; } cases[] = {
+        { "gemma4", "blk.0.attn_v.weight", "Q5_0" }, { "gemma4", "blk.1.attn_v.weight", "Q8_0" },
+        { "gemma4", "per_layer_model_proj.weight", "F16" },
+        { "gemma4", "per_layer_token_embd.weight", "Q8_0" }, /* as the table that is the head */
+        { "granite-hybrid", "blk.1.attn_v.weight", "Q8_0" },
+    };
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        char path[600], out[600];
+        nib_export_options o = { .model = path, .out = out, .quantize = "Q4_K_M",
+                                 .overwrite = true, .no_verify = true };
+        nib_tensors *t = NULL;
+        const nib_tensor *found;
+        nib_export_result r;
+        nib_error err;
+
+        snprintf(path, sizeof path, "%s/%s.gguf", test_data("tests/golden/gguf"), cases[i].model);
+        snprintf(out, sizeof out, "%s/mix.gguf", test_tmpdir());
+        REQUIRE_OK(nib_export(ctx, &o, &r, &err), err);
+        REQUIRE_OK(nib_tensors_open(ctx, out, &t, &err), err);
+        found = nib_tensors_find(t, cases[i].tensor);
+        CHECK(found && strcmp(found->dtype_name, cases[i].type) == 0, "%s: %s is %s, expected %s",
+              cases[i].model, cases[i].tensor, found ? found->dtype_name : "missing",
+              cases[i].type);
+        nib_tensors_close(t);
+    }
+}
+
 static void check_fails(nib_ctx *ctx, const char *model, const char *type, nib_status status,
                         const char *says)
 {
@@ -365,7 +398,7 @@ static void test_memory(void)
 static const test_case cases[] = {
     { "converter", test_converter }, { "types", test_types },   { "refused", test_refused },
     { "present", test_present },     { "memory", test_memory }, { "directory", test_directory },
-    { "there and back", test_there_and_back },
+    { "there and back", test_there_and_back }, { "mix", test_mix },
 };
 
 int main(void) { return test_main("test_export", cases, NIB_COUNT(cases)); }

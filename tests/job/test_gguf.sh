@@ -46,10 +46,10 @@ loss_of() { # loss_of MODEL [option ...]: the loss, as evaluate prints it
 
 for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b phi3-longrope \
     granitemoe gpt-oss granite-hybrid granite-hybrid-dense deepseek3 nemotron apertus qwen3-next \
-    qwen3-5 qwen3-5-moe; do
+    qwen3-5 qwen3-5-moe ministral3 gemma4 gemma4-moe falcon-h1; do
     case $name in # experts whose gate and up are one tensor of the family and two of the file
         granitemoe | granite-hybrid) of=input_linear.weight,output_linear.weight ;;
-        gpt-oss | qwen3-5-moe) of=experts.gate_up_proj,experts.down_proj ;;
+        gpt-oss | qwen3-5-moe | gemma4-moe) of=experts.gate_up_proj,experts.down_proj ;;
         *) of= ;;
     esac
     model=$golden/$name.gguf
@@ -68,7 +68,7 @@ for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b ph
         'BEGIN { d = a - m; exit !(p != "" && a != "" && p != a && d * d < 1e-8 * a * a) }'
     say $? "$name: the merged directory has the loss of file and adapter"
     case $name in # a LoRA file of experts is read back and held to the adapter
-        deepseek3) says='whose adapters llama.cpp leaves out' ;;
+        deepseek3 | gemma4*) says='whose adapters llama.cpp leaves out' ;;
         granitemoe | gpt-oss | granite-hybrid* | qwen3-*)
             says='logits of 5 prompts differ by at most' ;;
         *) continue ;;
@@ -128,6 +128,20 @@ cp -r tests/golden/models/granite-hybrid "$work/steps" &&
     ! "$nibble" export "$work/steps" "$work/steps.gguf" --quantize F32 >"$work/log" 2>&1 &&
     grep -q 'limits of its steps would be another' "$work/log"
 say $? "export: limits of a scan's steps have no key"
+
+# Multipliers go into the tensors: the same function, without them in config.json.
+cp -r tests/golden/models/falcon-h1-gate-norm "$work/falcon" &&
+    "$nibble" export "$work/falcon" "$work/falcon.gguf" --quantize F32 >"$work/log" 2>&1 &&
+    "$nibble" export "$work/falcon.gguf" "$work/falcon-back" >>"$work/log" 2>&1 &&
+    grep -q multiplier "$work/falcon/config.json" &&
+    ! grep -q multiplier "$work/falcon-back/config.json"
+say $? "export: falcon_h1's multipliers"
+awk -v a="$(loss_of "$work/falcon")" -v b="$(loss_of "$work/falcon-back")" \
+    'BEGIN { d = a - b; exit !(a != "" && b != "" && d * d < 1e-10 * a * a) }'
+say $? "falcon_h1 has the same loss without multipliers"
+! "$nibble" export tests/golden/models/falcon-h1 "$work/no.gguf" --quantize F32 \
+    >"$work/log" 2>&1 && grep -q 'is written without biases of linears' "$work/log"
+say $? "export: falcon_h1's biases have no form"
 
 "$nibble" export tests/golden/models/mistral-window "$work/mistral.gguf" --quantize F32 \
     --no-verify >"$work/log" 2>&1 && grep -q 'llama has no sliding window: texts of' "$work/log"

@@ -188,6 +188,18 @@ static void test_tensors(void)
                      "expected the same shape and type");
     check_refused_in("deepseek3", "blk.1.attn_v_b.weight", 8, "\40\0\0\0\0\0\0\0\1", 9,
                      NIB_E_MISMATCH, "expected [heads, in, keys] and [heads, values, in]");
+    check_refused_in("distilbert", "bert.attention.layer_norm_epsilon", 0, "\0\0\200\77", 4,
+                     NIB_E_UNSUPPORTED, "epsilon is 1; without types of tokens");
+    check_refused_in("gemma4", "rope_freqs.weight", distance_of("gemma4", "rope_freqs.weight"),
+                     "\0\0\0\100", 4, NIB_E_UNSUPPORTED, "value 0 is 2, known are 1, and 1e30");
+    check_refused_in("gemma4", "gemma4.rope.freq_base_swa", 0, "\0\0\200\177", 4, NIB_E_FORMAT,
+                     "rope.freq_base_swa is no finite number");
+    check_refused_in("gemma4", "gemma4.attention.sliding_window_pattern", 15, "\1", 1,
+                     NIB_E_FORMAT, "each of 4 layers, the last one false");
+    check_refused_in("gemma4-moe", "gemma4.attention.head_count_kv", 16, "\3", 1,
+                     NIB_E_UNSUPPORTED, "head_count_kv is 3 in layer 1 and 2 in another");
+    check_refused_in("falcon-h1", "falcon-h1.ssm.inner_size", 0, "\61", 1, NIB_E_FORMAT,
+                     "ssm.inner_size is 49, expected a multiple of ssm.time_step_rank, 6");
     check_refused_in("apertus", "apertus.block_count", 0, "\3", 1, NIB_E_FORMAT,
                      "xielu.alpha_n is of another type or length");
     check_refused_in("qwen3-5", "qwen35.ssm.group_count", 0, "\4", 1, NIB_E_FORMAT,

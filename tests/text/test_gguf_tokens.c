@@ -9,12 +9,12 @@
 #include "text/gguf_tokens.h"
 
 static nib_status write_keys(nib_ctx *ctx, nib_tokenizer *t, const char *dir, const char *path,
-                             size_t vocabulary, nib_error *err)
+                             size_t vocabulary, const char *merged, nib_error *err)
 {
     nib_gguf_writer *w = NULL;
     nib_status status = nib_gguf_writer_create(ctx, &w, err);
 
-    if (!status) status = nib_gguf_put_tokenizer(t, dir, vocabulary, w, err);
+    if (!status) status = nib_gguf_put_tokenizer(t, dir, vocabulary, merged, w, err);
     if (!status) status = nib_gguf_writer_open(w, path, err);
     if (status) nib_gguf_writer_discard(w);
     return status ? status : nib_gguf_writer_commit(w, err);
@@ -60,7 +60,7 @@ static void check_ids(nib_ctx *ctx, nib_tokenizer *t, nib_tokenizer *again, cons
     nib_free(ctx, strings);
 }
 
-static void check_style(nib_ctx *ctx, const char *folder, const char *style)
+static void check_style(nib_ctx *ctx, const char *folder, const char *style, const char *merged)
 {
     char dir[600], path[600], text[80];
     nib_tokenizer *t = NULL, *again = NULL;
@@ -72,7 +72,7 @@ static void check_style(nib_ctx *ctx, const char *folder, const char *style)
     snprintf(dir, sizeof dir, "%s", test_data(text));
     snprintf(path, sizeof path, "%s/%s.gguf", test_tmpdir(), style);
     REQUIRE_OK(nib_tokenizer_open(ctx, dir, &t, &err), err);
-    REQUIRE_OK(write_keys(ctx, t, dir, path, nib_tokenizer_size(t) + 5, &err), err);
+    REQUIRE_OK(write_keys(ctx, t, dir, path, nib_tokenizer_size(t) + 5, merged, &err), err);
     REQUIRE_OK(nib_tokenizer_open(ctx, path, &again, &err), err);
     check_ids(ctx, t, again, style);
     CHECK(nib_tokenizer_bos(t) < 0 || nib_tokenizer_bos(again) == nib_tokenizer_bos(t));
@@ -89,7 +89,7 @@ static void test_styles(void)
                                           "mistral", "qwen2", "smollm" };
     nib_ctx *ctx = test_ctx();
 
-    for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, "text", styles[i]);
+    for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, "text", styles[i], NULL);
 }
 
 static void test_wordpiece(void)
@@ -97,7 +97,7 @@ static void test_wordpiece(void)
     static const char *const styles[] = { "bert-uncased", "bert-cased", "bert-multilingual" };
     nib_ctx *ctx = test_ctx();
 
-    for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, "tokenizers", styles[i]);
+    for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, "tokenizers", styles[i], NULL);
 }
 
 static void test_unigram(void)
@@ -105,7 +105,14 @@ static void test_unigram(void)
     static const char *const styles[] = { "xlm-roberta", "t5" };
     nib_ctx *ctx = test_ctx();
 
-    for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, "tokenizers", styles[i]);
+    for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, "tokenizers", styles[i], NULL);
+}
+
+/* The same tokenizer with scores, and with its merges. */
+static void test_merged(void)
+{
+    check_style(test_ctx(), "tokenizers", "gemma", NULL);
+    check_style(test_ctx(), "tokenizers", "gemma", "gemma4");
 }
 
 static void test_refused(void)
@@ -118,17 +125,17 @@ static void test_refused(void)
     snprintf(path, sizeof path, "%s/refused.gguf", test_tmpdir());
     snprintf(dir, sizeof dir, "%s", test_data("tests/golden/text/gpt2-prefix"));
     REQUIRE_OK(nib_tokenizer_open(ctx, dir, &t, &err), err);
-    CHECK(write_keys(ctx, t, dir, path, nib_tokenizer_size(t), &err) == NIB_E_UNSUPPORTED &&
+    CHECK(write_keys(ctx, t, dir, path, nib_tokenizer_size(t), NULL, &err) == NIB_E_UNSUPPORTED &&
           strstr(err.message, "tokenizer.ggml.pre"), "%s", err.message);
     nib_tokenizer_close(t);
     snprintf(dir, sizeof dir, "%s", test_data("models/pico"));
     REQUIRE_OK(nib_tokenizer_open(ctx, dir, &t, &err), err);
-    CHECK(write_keys(ctx, t, dir, path, 5, &err) == NIB_E_MISMATCH &&
+    CHECK(write_keys(ctx, t, dir, path, 5, NULL, &err) == NIB_E_MISMATCH &&
           strstr(err.message, "the embedding 5 rows"), "%s", err.message);
     nib_tokenizer_close(t);
     snprintf(dir, sizeof dir, "%s", test_data("tests/golden/tokenizers/albert"));
     REQUIRE_OK(nib_tokenizer_open(ctx, dir, &t, &err), err);
-    CHECK(write_keys(ctx, t, dir, path, 500, &err) == NIB_E_UNSUPPORTED &&
+    CHECK(write_keys(ctx, t, dir, path, 500, NULL, &err) == NIB_E_UNSUPPORTED &&
           strstr(err.message, "beside Unigram"), "%s", err.message);
     nib_tokenizer_close(t);
     CHECK(!nib_file_exists(path));
@@ -166,7 +173,7 @@ static void test_unigram_refused(void)
 }
 
 static const test_case cases[] = { { "styles", test_styles }, { "WordPiece", test_wordpiece },
-                                   { "Unigram", test_unigram },
+                                   { "Unigram", test_unigram }, { "merges", test_merged },
                                    { "Unigram that is refused", test_unigram_refused },
                                    { "refused", test_refused } };
 

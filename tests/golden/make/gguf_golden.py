@@ -5,6 +5,8 @@ Run from the top of the repository, in an environment with tests/requirements.tx
 in the source archive of llama-cpp-python 0.3.36, vendor/llama.cpp):
     LLAMA_CPP=.../vendor/llama.cpp python tests/golden/make/gguf_golden.py [NAME...]
 
+The families of FIVE are those of transformers 5 alone (5.24.0), which without names leaves out the others.
+
 NAME.gguf has no tokenizer; its matrices are float16 (which the weights are exactly), or the type that NAME ends in.
 expected.safetensors: ids int32 [T], and NAME [T, 64] float32, of the float16 weights, or of the blocks decoded; of an
 encoder the last hidden states [T, 32]."""
@@ -23,6 +25,7 @@ sys.path[:0] = [LLAMA, os.path.join(LLAMA, "gguf-py")]
 import gguf
 import numpy
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
@@ -36,6 +39,8 @@ LLAMA_CONFIG = dict(model_type="llama", vocab_size=64, hidden_size=32, intermedi
 FALCON = dict(model_type="falcon", vocab_size=64, hidden_size=32, ffn_hidden_size=64, num_hidden_layers=2,
               num_attention_heads=4, max_position_embeddings=128)
 GEMMA = LLAMA_CONFIG | dict(head_dim=16, tie_word_embeddings=True, query_pre_attn_scalar=16)
+GEMMA4 = LLAMA_CONFIG | dict(model_type="gemma4_text", head_dim=8, global_head_dim=16, tie_word_embeddings=True, sliding_window=5,
+                             vocab_size_per_layer_input=64, final_logit_softcapping=4.0, pad_token_id=0)
 MOE = LLAMA_CONFIG | dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32)
 GLM = LLAMA_CONFIG | dict(head_dim=8, attention_bias=True, pad_token_id=0)
 HYBRID = LLAMA_CONFIG | dict(model_type="granitemoehybrid", num_hidden_layers=3, layer_types=["mamba", "attention", "mamba"], mamba_n_heads=8,
@@ -104,6 +109,12 @@ MODELS = {
                                       logits_scaling=2.0, attention_multiplier=0.25),
     "granite-hybrid": HYBRID | dict(num_local_experts=4, num_experts_per_tok=2),
     "granite-hybrid-dense": HYBRID | dict(num_local_experts=0, num_experts_per_tok=0, intermediate_size=48),
+    # powers of 2, which change no bit of a float16 that they are multiplied into
+    "falcon-h1": LLAMA_CONFIG | dict(model_type="falcon_h1", head_dim=16, mamba_d_ssm=48, mamba_n_heads=6, mamba_d_head=8, mamba_d_state=16, mamba_n_groups=2,
+                                     mamba_d_conv=4, mamba_rms_norm=True, mamba_norm_before_gate=False, embedding_multiplier=2.0,
+                                     lm_head_multiplier=0.5, key_multiplier=0.25, attention_in_multiplier=2.0, attention_out_multiplier=0.5,
+                                     ssm_in_multiplier=0.5, ssm_out_multiplier=2.0, mlp_multipliers=[0.5, 2.0],
+                                     ssm_multipliers=[2.0, 0.5, 0.25, 4.0, 2.0]),
     "gpt-oss": LLAMA_CONFIG | dict(model_type="gpt_oss", intermediate_size=32, head_dim=64, num_local_experts=4,
                                    num_experts_per_tok=2, sliding_window=5, attention_bias=True, rope_theta=150000.0,
                                    layer_types=["sliding_attention", "full_attention"], max_position_embeddings=131072,
@@ -123,6 +134,7 @@ MODELS = {
                                 block_auto_adjust_ff_dim=False, block_ffn_dim_multiplier=1.0, block_multiple_of=32,
                                 full_attn_idxs=[1]),
     "bert": LLAMA_CONFIG | dict(model_type="bert", layer_norm_eps=1e-12),
+    "distilbert": dict(model_type="distilbert", vocab_size=64, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=128),
     "roberta": LLAMA_CONFIG | dict(model_type="roberta", layer_norm_eps=1e-5, pad_token_id=1, type_vocab_size=1),
     "modernbert": LLAMA_CONFIG | dict(model_type="modernbert", num_hidden_layers=4, local_attention=10, norm_eps=1e-5,
                                       global_attn_every_n_layers=3, tie_word_embeddings=True, pad_token_id=0,
@@ -135,18 +147,28 @@ MODELS = {
     "hunyuan": LLAMA_CONFIG | dict(model_type="hunyuan_v1_dense", head_dim=8),
     "qwen3-next": DELTA_MOE | dict(model_type="qwen3_next", decoder_sparse_step=1, norm_topk_prob=True, rope_theta=500.0,
                                    partial_rotary_factor=0.5),
-    # transformers 5, and its environment: LLAMA_CPP=... python5 tests/golden/make/gguf_golden.py qwen3-5 qwen3-5-moe
     "qwen3-5": DELTA | dict(model_type="qwen3_5_text", rope_parameters=ROPE_5 | dict(mrope_section=[2, 1, 1],
                                                                                      mrope_interleaved=True)),
     # of narrower heads llama.cpp does not take the sections that the converter writes where there are none
     "qwen3-5-moe": DELTA_MOE | dict(model_type="qwen3_5_moe_text", num_attention_heads=2, num_key_value_heads=1, head_dim=32,
                                     rope_parameters=ROPE_5),
+    "ministral3": LLAMA_CONFIG | dict(model_type="ministral3", head_dim=16, sliding_window=None, rope_parameters=dict(
+        rope_type="yarn", rope_theta=10000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=0.5,
+        llama_4_scaling_beta=0.1, original_max_position_embeddings=16)),
+    "gemma4": GEMMA4 | dict(num_hidden_layers=4, num_kv_shared_layers=2, use_double_wide_mlp=True, hidden_size_per_layer_input=32,
+                            layer_types=["sliding_attention", "full_attention"] * 2),
+    "gemma4-moe": GEMMA4 | dict(num_hidden_layers=3, enable_moe_block=True, num_experts=4, top_k_experts=2, moe_intermediate_size=32,
+                                attention_k_eq_v=True, num_global_key_value_heads=1, hidden_size_per_layer_input=0,
+                                layer_types=["sliding_attention", "sliding_attention", "full_attention"]),
     "llama-Q8_0": LLAMA_CONFIG,
     "llama-Q5_1": LLAMA_CONFIG,
 }
 
 
-ENCODERS = ("bert", "roberta", "modernbert")  # of which the last hidden states are kept
+ENCODERS = ("bert", "distilbert", "roberta", "modernbert")  # of which the last hidden states are kept
+
+
+FIVE = ("ministral3", "gemma4", "gemma4-moe", "qwen3-5", "qwen3-5-moe")
 
 
 def make_model(name, directory):
@@ -167,10 +189,14 @@ def make_model(name, directory):
                 p.normal_(-2, 0.5)  # so that what came long before still counts
             else:
                 p.add_(torch.randn_like(p) * 0.2)
+            if name.startswith("gemma4") and key.endswith(("q_norm.weight", "k_norm.weight")):
+                p.mul_(0.4)  # scores are not scaled: calmer ones, which the table of llama.cpp's GELU changes less
             p.copy_(p.half().float())
         for key, b in model.named_buffers():
             if key.endswith("e_score_correction_bias"):
                 b.normal_(0, 0.1)
+            elif key.endswith("layer_scalar"):
+                b.copy_(b + torch.randn_like(b) * 0.2)
     model.save_pretrained(directory, safe_serialization=True)
     return model
 
@@ -186,7 +212,8 @@ def convert(directory, out):
         vocab = {str(i): i for i in range(64)}
         (directory / "tokenizer.json").write_text(json.dumps(dict(model=dict(vocab=vocab), added_tokens=[])))
         cls = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
-        cls.set_vocab = lambda self: None
+        for kind in (cls, getattr(cls, "Ministral3Model", cls)):  # Mistral3Model leaves all to a class inside it
+            kind.set_vocab = lambda self: None
         cls.no_mtp = True  # there are no layers that predict several tokens
         instance = cls(directory, gguf.LlamaFileType.MOSTLY_F16, out, hparams=hparams)
         instance.write()
@@ -245,7 +272,8 @@ def main(names):
     torch.manual_seed(7)
     ids = torch.randint(0, 64, (1, 40))
     tensors["ids"] = ids[0].int()
-    for name in names or MODELS:
+    five = transformers.__version__.startswith("5.")
+    for name in names or [n for n in MODELS if (n in FIVE) == five]:
         directory = Path(tempfile.mkdtemp())
         model = make_model(name, directory)
         out = TOP / f"{name}.gguf"
