@@ -28,11 +28,11 @@ static inline nib_fixed_order nib_grouped_row_order(unsigned bits)
     return bits == 4 ? NIB_FIXED_IN_ORDER : NIB_FIXED_EVEN_ODD;
 }
 
-/* Words that were arranged become bytes where codes have 4 bits: of 64 values the high bytes of
+/* n words that were arranged become bytes where codes have 4 bits: of 64 values the high bytes of
  * values 0, 2, ..., then their low ones, then the same of values 1, 3, ... */
-static inline void nib_grouped_row_x(unsigned bits, size_t terms, void *x)
+static inline void nib_grouped_row_x(unsigned bits, size_t n, void *x)
 {
-    for (int8_t *to = x; bits == 4 && terms; terms -= 64, to += 128) {
+    for (int8_t *to = x; bits == 4 && n; n -= 64, to += 128) {
         int16_t words[64];
         memcpy(words, to, sizeof words);
         for (size_t i = 0; i < 64; i++) {
