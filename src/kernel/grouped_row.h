@@ -33,23 +33,23 @@ static inline nib_fixed_order nib_grouped_row_order(unsigned bits)
 static inline void nib_grouped_row_x(unsigned bits, size_t n, void *x)
 {
     for (int8_t *to = x; bits == 4 && n; n -= 64, to += 128) {
-        int16_t words[64];
-        memcpy(words, to, sizeof words);
+        int16_t word[64];
+        memcpy(word, to, sizeof word);
         for (size_t i = 0; i < 64; i++) {
-            int8_t low = (int8_t)(words[i] & 255), *at = to + i % 2 * 64 + i / 2;
-            at[0] = (int8_t)((words[i] - low) / 256);
+            int8_t low = (int8_t)(word[i] & 255), *at = to + i % 2 * 64 + i / 2;
+            at[0] = (int8_t)((word[i] - low) / 256);
             at[32] = low;
         }
     }
 }
 
 /* Value i of x, arranged. */
-static inline int32_t nib_grouped_row_word(unsigned bits, const int16_t *words, size_t i)
+static inline int32_t nib_grouped_row_word(unsigned bits, const int16_t *x, size_t i)
 {
-    const int8_t *bytes = (const int8_t *)(words + i / 64 * 64) + i % 2 * 64 + i % 64 / 2;
+    const int8_t *bytes = (const int8_t *)(x + i / 64 * 64) + i % 2 * 64 + i % 64 / 2;
 
     if (bits == 4) return bytes[0] * 256 + bytes[32];
-    return words[i / 32 * 32 + i % 2 * 16 + i % 32 / 2];
+    return x[i / 32 * 32 + i % 2 * 16 + i % 32 / 2];
 }
 
 /* y[m * ldy] for M rows of x.  ones[m * ldo + g]: the sum of x over group g.  A row's bits do not
