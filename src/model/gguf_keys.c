@@ -7,36 +7,21 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "model/gguf_keys_parts.h"
 #include "model/gguf_listed.h"
 
-enum { KEY_ROOM = 200 };
+typedef nib_gguf_keys keys;
 
-typedef struct keys {
-    const nib_model *m;
-    const nib_gguf_naming *n;
-    nib_gguf_writer *w;
-    nib_gguf_keys_out *out;
-    const json_t *config; /* of the text, where the model has several media */
-    const json_t *rope;   /* rope_parameters or rope_scaling; NULL: none */
-    const json_t *local;  /* that of the sliding layers, where they have one of their own */
-} keys;
-
-static const char *full_key(const keys *k, const char *key, char room[KEY_ROOM])
+void nib_gguf_put_key(const keys *k, const char *key, nib_gguf_kind kind, double value)
 {
-    snprintf(room, KEY_ROOM, "%s.%s", k->n->family->architecture, key);
-    return room;
-}
+    char room[NIB_GGUF_KEY_ROOM];
 
-static void put(const keys *k, const char *key, nib_gguf_kind kind, double value)
-{
-    char room[KEY_ROOM];
-
-    nib_gguf_put_number(k->w, full_key(k, key, room), kind, value);
+    nib_gguf_put_number(k->w, nib_gguf_full_key(k, key, room), kind, value);
 }
 
 static void put_count(const keys *k, const char *key, size_t value)
 {
-    put(k, key, NIB_GGUF_U32, (double)value);
+    nib_gguf_put_key(k, key, NIB_GGUF_U32, (double)value);
 }
 
 static bool has_key(const keys *k, const char *key)
@@ -77,20 +62,6 @@ static const json_t *value_of(const keys *k, const nib_gguf_key *key)
 }
 
 /* --- sizes --- */
-
-/* That of layers which see everything, where some have one. */
-static const nib_rope *rope_of(const nib_graph *g)
-{
-    const nib_rope *first = NULL, *last = NULL;
-
-    for (size_t i = 0; i < g->node_count; i++) {
-        const nib_node *n = &g->nodes[i];
-        if (n->rope) last = n->rope;
-        if (!first) first = last;
-        if (n->attention.heads && !n->attention.window && last) return last;
-    }
-    return first;
-}
 
 /* The base that the model has where config.json names none: another one than llama.cpp's 10000 in
  * some families.  windows: of the layers that have them.  0: no such layer. */
@@ -157,7 +128,7 @@ static bool put_from_graph(const keys *k, const char *key)
     else if (strcmp(key, "attention.key_length") == 0) put_count(k, key, a->head_dim);
     else if (strcmp(key, "attention.sliding_window_pattern") == 0)
         put_count(k, key, nib_gguf_global_every(g));
-    else if (strstr(key, "epsilon")) put(k, key, NIB_GGUF_F32, epsilon_of(g));
+    else if (strstr(key, "epsilon")) nib_gguf_put_key(k, key, NIB_GGUF_F32, epsilon_of(g));
     else return false;
     return true;
 }
@@ -174,7 +145,7 @@ static bool put_theta(const keys *k, const char *key)
     double theta = windows || strcmp(key, "rope.freq_base") == 0 ? theta_of(k->m->graph, windows)
                                                                   : 0;
 
-    if (theta > 0) put(k, key, NIB_GGUF_F32, theta);
+    if (theta > 0) nib_gguf_put_key(k, key, NIB_GGUF_F32, theta);
     return theta > 0;
 }
 
@@ -231,8 +202,8 @@ static nib_status put_table(const keys *k, nib_error *err)
             continue;
         }
         if (json_is_string(v) && strcmp(f->gguf, "hidden_activation") == 0) {
-            char room[KEY_ROOM];
-            nib_gguf_put_text(k->w, full_key(k, f->gguf, room), json_string_value(v),
+            char room[NIB_GGUF_KEY_ROOM];
+            nib_gguf_put_text(k->w, nib_gguf_full_key(k, f->gguf, room), json_string_value(v),
                               json_string_length(v));
             continue;
         }
@@ -240,8 +211,8 @@ static nib_status put_table(const keys *k, nib_error *err)
         if (!json_is_number(v) && !json_is_boolean(v))
             return nib_fail(err, NIB_E_FORMAT, "%s: %s in config.json is no number", k->m->dir,
                             f->config);
-        if (json_is_boolean(v)) put(k, f->gguf, NIB_GGUF_BOOL, json_is_true(v));
-        else put(k, f->gguf, real ? NIB_GGUF_F32 : NIB_GGUF_U32, json_number_value(v));
+        if (json_is_boolean(v)) nib_gguf_put_key(k, f->gguf, NIB_GGUF_BOOL, json_is_true(v));
+        else nib_gguf_put_key(k, f->gguf, real ? NIB_GGUF_F32 : NIB_GGUF_U32, json_number_value(v));
     }
     return NIB_OK;
 }
@@ -252,7 +223,7 @@ static void put_kv_heads(const keys *k, const nib_attention_desc *a)
     const nib_graph *g = k->m->graph;
     size_t layers = (size_t)g->segments - 2, at = 0, found = 0;
     bool alike = true;
-    char room[KEY_ROOM];
+    char room[NIB_GGUF_KEY_ROOM];
 
     for (size_t i = 0; i < g->node_count; i++) {
         const nib_attention_desc *other = &g->nodes[i].attention;
@@ -264,7 +235,8 @@ static void put_kv_heads(const keys *k, const nib_attention_desc *a)
             put_count(k, "attention.head_count_kv", a->kv_heads);
         return;
     }
-    nib_gguf_put_array(k->w, full_key(k, "attention.head_count_kv", room), NIB_GGUF_I32, layers);
+    nib_gguf_put_array(k->w, nib_gguf_full_key(k, "attention.head_count_kv", room),
+                       NIB_GGUF_I32, layers);
     for (size_t layer = 0; layer < layers; layer++) {
         size_t heads = 0;
         for (; at < g->node_count && g->nodes[at].segment <= (int)layer + 1; at++)
@@ -300,7 +272,7 @@ static void put_scan(const keys *k, bool rotated)
         if (!s->heads) continue;
         put_count(k, "ssm.inner_size", s->heads * s->columns);
         if (s->delta) return;
-        if (!all) put(k, "rope.scaling.finetuned", NIB_GGUF_BOOL, rotated);
+        if (!all) nib_gguf_put_key(k, "rope.scaling.finetuned", NIB_GGUF_BOOL, rotated);
         if (!rotated) put_count(k, "rope.dimension_count", nib_gguf_attention(g)->head_dim);
         return;
     }
@@ -311,7 +283,7 @@ static nib_status put_inner(const keys *k, nib_error *err)
 {
     size_t layers = (size_t)k->m->graph->segments - 2, inner = inner_of(k, 0);
     bool alike = true;
-    char room[KEY_ROOM];
+    char room[NIB_GGUF_KEY_ROOM];
 
     if (!inner) return nib_fail(err, NIB_E_MISMATCH, "%s: layer 0 has no ffn_up", k->m->dir);
     for (size_t i = 1; k->n->family->by_kind && i < layers; i++) alike &= inner_of(k, i) == inner;
@@ -319,7 +291,8 @@ static nib_status put_inner(const keys *k, nib_error *err)
         put_count(k, "feed_forward_length", inner);
         return NIB_OK;
     }
-    nib_gguf_put_array(k->w, full_key(k, "feed_forward_length", room), NIB_GGUF_I32, layers);
+    nib_gguf_put_array(k->w, nib_gguf_full_key(k, "feed_forward_length", room), NIB_GGUF_I32,
+                       layers);
     for (size_t i = 0; i < layers; i++)
         nib_gguf_entry_number(k->w, NIB_GGUF_I32, (double)inner_of(k, i));
     return NIB_OK;
@@ -329,7 +302,7 @@ static nib_status put_inner(const keys *k, nib_error *err)
 static nib_status put_others(const keys *k, nib_error *err)
 {
     const nib_attention_desc *a = nib_gguf_attention(k->m->graph);
-    const nib_rope *rope = rope_of(k->m->graph);
+    const nib_rope *rope = nib_gguf_rope_of(k->m->graph);
     nib_status status = NIB_OK;
 
     if (!has_key(k, "feed_forward_length")) status = put_inner(k, err);
@@ -337,7 +310,7 @@ static nib_status put_others(const keys *k, nib_error *err)
     if (has_key(k, "attention.key_length")) put_count(k, "attention.value_length", a->head_dim);
     if (rope) put_count(k, "rope.dimension_count", rope->rot);
     put_scan(k, rope != NULL);
-    if (a->full) put(k, "attention.causal", NIB_GGUF_BOOL, 0);
+    if (a->full) nib_gguf_put_key(k, "attention.causal", NIB_GGUF_BOOL, 0);
     put_types(k);
     return status;
 }
@@ -346,7 +319,7 @@ static nib_status put_others(const keys *k, nib_error *err)
 static void put_windows(const keys *k)
 {
     const nib_graph *g = k->m->graph;
-    char room[KEY_ROOM];
+    char room[NIB_GGUF_KEY_ROOM];
     size_t layers = 0, sliding = 0;
     bool some;
 
@@ -359,141 +332,11 @@ static void put_windows(const keys *k)
     if (!has_key(k, "attention.sliding_window") || !some ||
         has_key(k, "attention.sliding_window_pattern"))
         return;
-    nib_gguf_put_array(k->w, full_key(k, "attention.sliding_window_pattern", room), NIB_GGUF_BOOL,
-                       layers);
+    nib_gguf_put_array(k->w, nib_gguf_full_key(k, "attention.sliding_window_pattern", room),
+                       NIB_GGUF_BOOL, layers);
     for (size_t i = 0; i < g->node_count; i++)
         if (g->nodes[i].attention.heads)
             nib_gguf_entry_number(k->w, NIB_GGUF_BOOL, g->nodes[i].attention.window != 0);
-}
-
-/* --- ropes --- */
-
-static double rope_number(const keys *k, const char *key, double fallback)
-{
-    const json_t *v = json_object_get(k->rope, key);
-
-    return json_is_number(v) ? json_number_value(v) : fallback;
-}
-
-static nib_status add_divisors(keys *k, const char *name, size_t count, float **values,
-                               nib_error *err)
-{
-    float *made = nib_new_array(k->m->ctx, count, sizeof *made);
-
-    if (!made) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
-    k->out->divisors[k->out->divisor_count++] = (nib_gguf_divisors){ name, made, count };
-    *values = made;
-    return NIB_OK;
-}
-
-/* Divisors of each frequency: 1 for the fast ones, `factor` for the slow ones, between them a
- * mixture; in float, as the converter computes them. */
-static nib_status put_llama3(keys *k, const nib_rope *rope, nib_error *err)
-{
-    float factor = (float)rope_number(k, "factor", 8), low = (float)rope_number(k,
-                                                                              "low_freq_factor", 1);
-    float high = (float)rope_number(k, "high_freq_factor", 4), *d = NULL;
-    float original = (float)rope_number(k, "original_max_position_embeddings", 8192);
-    nib_status status = add_divisors(k, "rope_freqs.weight", rope->rot / 2, &d, err);
-
-    for (size_t i = 0; !status && i < rope->rot / 2; i++) {
-        float inv = 1 / powf((float)rope->theta, (float)(2 * i) / (float)rope->rot);
-        float length = 6.283185307179586f / inv, smooth;
-        smooth = (original / length - low) / (high - low);
-        d[i] = length < original / high ? 1
-               : length > original / low ? factor
-                                         : 1 / ((1 - smooth) / factor + smooth);
-    }
-    return status;
-}
-
-/* Of a rope that turns some channels: of the others so great a one that they stand still. */
-static nib_status put_still(keys *k, const nib_rope *rope, nib_error *err)
-{
-    float *d = NULL;
-    nib_status status = add_divisors(k, "rope_freqs.weight", rope->rot / 2, &d, err);
-
-    for (size_t i = 0; !status && i < rope->rot / 2; i++) d[i] = rope->inv[i] != 0 ? 1 : 1e30f;
-    return status;
-}
-
-static nib_status copy_divisors(keys *k, const char *name, const char *key, const nib_rope *rope,
-                                nib_error *err)
-{
-    const json_t *list = json_object_get(k->rope, key);
-    float *values = NULL;
-    nib_status status;
-
-    if (json_array_size(list) != rope->rot / 2)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %s has %zu entries, expected %zu", k->m->dir, key,
-                        json_array_size(list), rope->rot / 2);
-    status = add_divisors(k, name, rope->rot / 2, &values, err);
-    for (size_t i = 0; !status && i < rope->rot / 2; i++)
-        values[i] = (float)json_number_value(json_array_get(list, i));
-    return status;
-}
-
-static nib_status put_longrope(keys *k, const nib_rope *rope, nib_error *err)
-{
-    const json_t *original = json_object_get(k->rope, "original_max_position_embeddings");
-    bool alike = json_equal(json_object_get(k->rope, "short_factor"),
-                            json_object_get(k->rope, "long_factor"));
-    nib_status status;
-
-    if (alike && rope->attention_factor == 1) /* llama 3's, read back from a GGUF */
-        return copy_divisors(k, "rope_freqs.weight", "long_factor", rope, err);
-    if (strcmp(k->n->family->architecture, "phi3") != 0)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: rope_type longrope has a form in GGUF for "
-                        "phi3 alone", k->m->dir);
-    if (!original) original = json_object_get(k->config, "original_max_position_embeddings");
-    if (!json_is_integer(original))
-        return nib_fail(err, NIB_E_FORMAT, "%s: original_max_position_embeddings is missing",
-                        k->m->dir);
-    put_count(k, "rope.scaling.original_context_length", (size_t)json_integer_value(original));
-    put(k, "rope.scaling.attn_factor", NIB_GGUF_F32, (double)rope->attention_factor);
-    status = copy_divisors(k, "rope_factors_long.weight", "long_factor", rope, err);
-    return status ? status
-                  : copy_divisors(k, "rope_factors_short.weight", "short_factor", rope, err);
-}
-
-static void put_yarn(const keys *k)
-{
-    static const struct { const char *config, *gguf; } pairs[] = {
-        { "beta_fast", "rope.scaling.yarn_beta_fast" },
-        { "beta_slow", "rope.scaling.yarn_beta_slow" },
-        { "attention_factor", "rope.scaling.yarn_attn_factor" },
-    };
-    double original = rope_number(k, "original_max_position_embeddings",
-                                  (double)k->m->graph->positions);
-
-    put(k, "rope.scaling.original_context_length", NIB_GGUF_U32, original);
-    for (size_t i = 0; i < NIB_COUNT(pairs); i++)
-        if (json_is_number(json_object_get(k->rope, pairs[i].config)))
-            put(k, pairs[i].gguf, NIB_GGUF_F32, rope_number(k, pairs[i].config, 0));
-}
-
-static nib_status put_rope(keys *k, nib_error *err)
-{
-    const nib_rope *rope = rope_of(k->m->graph);
-    const json_t *type = json_object_get(k->rope, "rope_type");
-    const char *name;
-    char room[KEY_ROOM];
-
-    if (rope && k->n->family->by_kind) return put_still(k, rope, err);
-    if (!json_is_string(type)) type = json_object_get(k->rope, "type");
-    name = json_is_string(type) ? json_string_value(type) : "default";
-    if (!rope || !k->rope || strcmp(name, "default") == 0) return NIB_OK;
-    if (strcmp(name, "llama3") == 0)
-        return put_llama3(k, rope, err);
-    if (strcmp(name, "longrope") == 0 || strcmp(name, "su") == 0) return put_longrope(k, rope, err);
-    if (strcmp(name, "linear") != 0 && strcmp(name, "yarn") != 0)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: rope_type %s has no form in GGUF; those that "
-                        "have are default, linear, yarn, llama3 and phi3's longrope", k->m->dir,
-                        name);
-    nib_gguf_put_text(k->w, full_key(k, "rope.scaling.type", room), name, strlen(name));
-    put(k, "rope.scaling.factor", NIB_GGUF_F32, rope_number(k, "factor", 1));
-    if (strcmp(name, "yarn") == 0) put_yarn(k);
-    return NIB_OK;
 }
 
 /* --- the whole --- */
@@ -525,7 +368,7 @@ nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsi
                           unsaid);
     put_windows(&k);
     nib_gguf_listed_put(m, n->family, w);
-    if (!status) status = put_rope(&k, err);
+    if (!status) status = nib_gguf_put_rope(&k, err);
     if (status) nib_gguf_keys_out_free(m->ctx, out);
     return status;
 }
