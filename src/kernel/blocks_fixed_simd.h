@@ -99,13 +99,6 @@ NIB_INLINE bool has_offset(nib_block_kind kind)
            kind != NIB_BLOCK_MXFP4;
 }
 
-/* Each of eight numbers twice. */
-NIB_INLINE void twice(__m256 of, __m256 to[2])
-{
-    to[0] = _mm256_permutevar8x32_ps(of, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
-    to[1] = _mm256_permutevar8x32_ps(of, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
-}
-
 NIB_INLINE __m256 floats_of(__m128i bytes) /* the lower eight, unsigned */
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
@@ -248,15 +241,6 @@ NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t parts)
 
 /* Of each row; two of products, for one waits four cycles for the one before. */
 typedef struct sums { __m256 products[4][2], offsets[4]; } sums;
-
-/* The first n of eight numbers, 0 behind them. */
-NIB_INLINE __m256 first_of(const float *p, size_t n)
-{
-    const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-
-    if (n >= GROUP) return _mm256_loadu_ps(p);
-    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), order));
-}
 
 /* by[]: scale times step of each part, or of each half of one. */
 NIB_INLINE void times_steps(nib_block_kind kind, const scales *s, const nib_fixed_x *x,

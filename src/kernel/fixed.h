@@ -4,6 +4,8 @@
 #ifndef NIB_KERNEL_FIXED_H
 #define NIB_KERNEL_FIXED_H
 
+#include <string.h>
+
 #include "base/base.h"
 
 /* A word is 256 times a signed byte and another one: the greatest is 127 of both. */
@@ -63,6 +65,29 @@ static inline void nib_fixed_put(nib_fixed_order order, int16_t *block, size_t i
     } else {
         block[i] = (int16_t)word;
     }
+}
+
+/* n words in order become bytes, n a multiple of 64: of 64 values the high bytes of values 0, 2,
+ * ..., then their low ones, then the same of values 1, 3, ... */
+static inline void nib_fixed_split(size_t n, void *x)
+{
+    for (int8_t *to = x; n; n -= 64, to += 128) {
+        int16_t word[64];
+        memcpy(word, to, sizeof word);
+        for (size_t i = 0; i < 64; i++) {
+            int8_t low = (int8_t)(word[i] & 255), *at = to + i % 2 * 64 + i / 2;
+            at[0] = (int8_t)((word[i] - low) / 256);
+            at[32] = low;
+        }
+    }
+}
+
+/* Value i of words that were split. */
+static inline int32_t nib_fixed_joined(const int16_t *x, size_t i)
+{
+    const int8_t *bytes = (const int8_t *)(x + i / 64 * 64) + i % 2 * 64 + i % 64 / 2;
+
+    return bytes[0] * 256 + bytes[32];
 }
 
 static inline size_t nib_fixed_bytes(size_t n) { return 2 * n + n / 8 + n / 4; }

@@ -1,6 +1,6 @@
-/* fixed_words.h - what dots of words with a row in fixed point share (fixed.h): the sums of a part
- * of 32 terms, and what they are multiplied by.  For the files of AVX2 and AVX-512 alone, which use
- * vectors of 32 bytes here. */
+/* fixed_words.h - what dots with a row in fixed point share (fixed.h): the sums of a part of 32
+ * terms or of two, and what they are multiplied by.  For the files of AVX2 and AVX-512 alone, which
+ * use vectors of 32 bytes here. */
 #ifndef NIB_KERNEL_FIXED_WORDS_H
 #define NIB_KERNEL_FIXED_WORDS_H
 
@@ -22,12 +22,43 @@ NIB_INLINE __m256 part_sums(words codes, const int16_t *x)
                          _mm256_madd_epi16(codes.odd, _mm256_loadu_si256(two + 1))));
 }
 
+NIB_INLINE __m256i vector_at(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+
+/* The sums of two parts, whose even and odd codes are unsigned bytes, at most 64: of eight terms
+ * each, in order; x: words that were split. */
+NIB_INLINE __m256 split_sums(__m256i even, __m256i odd, const int16_t *x)
+{
+    __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(even, vector_at(x)),
+                                    _mm256_maddubs_epi16(odd, vector_at(x + 32)));
+    __m256i low = _mm256_add_epi16(_mm256_maddubs_epi16(even, vector_at(x + 16)),
+                                   _mm256_maddubs_epi16(odd, vector_at(x + 48)));
+
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(256)),
+                                               _mm256_madd_epi16(low, _mm256_set1_epi16(1))));
+}
+
 /* What those of part p are multiplied by; by: a factor for each part, or for each half of one. */
 NIB_INLINE __m256 part_factor(bool halves_differ, const float by[2 * NIB_FIXED_PARTS], size_t p)
 {
     if (!halves_differ) return _mm256_broadcast_ss(by + p);
     return _mm256_blend_ps(_mm256_broadcast_ss(by + 2 * p), _mm256_broadcast_ss(by + 2 * p + 1),
                            0xf0);
+}
+
+/* Each of eight numbers twice. */
+NIB_INLINE void twice(__m256 of, __m256 to[2])
+{
+    to[0] = _mm256_permutevar8x32_ps(of, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+    to[1] = _mm256_permutevar8x32_ps(of, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
+}
+
+/* The first n of eight numbers, 0 behind them. */
+NIB_INLINE __m256 first_of(const float *p, size_t n)
+{
+    const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+
+    if (n >= NIB_FIXED_PARTS) return _mm256_loadu_ps(p);
+    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), order));
 }
 
 #endif

@@ -37,6 +37,7 @@ typedef struct nib_float4_row {
     const float *halves;           /* [256]: half of what each byte of scales means */
     unsigned group;                /* values that share a scale: 16 or 32 */
     bool round;                    /* values are rounded to bfloat16 */
+    bool powers;                   /* that is what nib_e8m0_half() says, but of 255 NaN */
 } nib_float4_row;
 
 /* dst[n], n a multiple of group.  Every variant gives the same bits. */
@@ -54,8 +55,8 @@ typedef void nib_float4_back_fn(const nib_float4_row *first, size_t codes, size_
 typedef void nib_float4_dot_fn(const nib_float4_row *r, size_t M, size_t n, const float *x,
                                float *y, size_t ldy);
 
-/* The same with x in fixed point (fixed.h, NIB_FIXED_EVEN_ODD), n a multiple of 32; values are not
- * rounded. */
+/* The same with x in fixed point (fixed.h), arranged in order and split, n a multiple of 64; values
+ * are not rounded. */
 typedef void nib_float4_dot_fixed_fn(const nib_float4_row *r, size_t M, size_t n,
                                      const nib_fixed_x *x, float *y, size_t ldy);
 

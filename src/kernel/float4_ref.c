@@ -45,10 +45,10 @@ void nib_float4_dot_fixed_ref(const nib_float4_row *r, size_t M, size_t n, const
         const nib_fixed_x row = nib_fixed_row(x, m);
         float sum = 0;
         for (size_t i = 0; i < n; i++) {
-            size_t block = i / NIB_FIXED_BLOCK;
-            size_t at = block * NIB_FIXED_BLOCK + nib_fixed_place(NIB_FIXED_EVEN_ODD, i % 32);
-            sum += (float)nib_e2m1_twice[r->codes[at / 2] >> at % 2 * 4 & 15] *
-                   (r->halves[r->scales[at / r->group]] * row.steps[block]) * (float)row.words[i];
+            float step = row.steps[i / NIB_FIXED_BLOCK];
+            sum += (float)nib_e2m1_twice[r->codes[i / 2] >> i % 2 * 4 & 15] *
+                   (r->halves[r->scales[i / r->group]] * step) *
+                   (float)nib_fixed_joined(row.words, i);
         }
         y[m * ldy] = sum;
     }

@@ -106,46 +106,102 @@ void NIB_VARIANT(float4_dot)(const nib_float4_row *r, size_t M, size_t n, const 
     else NIB_WITH_ROWS(M, dot, r, false, n, x, y, ldy);
 }
 
-/* --- x in fixed point: 32 codes at a time, by vectors of 32 bytes in both variants --- */
+/* --- x in fixed point: 64 codes at a time, by vectors of 32 bytes in both variants.  Doubled
+ * values are counted from -12 on, so that they are unsigned; 12 times the sums of x are taken off.
+ * --- */
 
-/* by[]: half a scale times the step of x, of each part, or of each half of one. */
-NIB_INLINE void factors_of(const nib_float4_row *r, bool halves_differ, size_t part, size_t parts,
-                           const nib_fixed_x *x, float by[2 * NIB_FIXED_PARTS])
+enum { LEAST = 12 };
+
+/* Half of 2^(e - 127) for eight bytes: the bits of the whole power, that of 0 subnormal, halved. */
+NIB_INLINE __m256 halves_of_powers(uint64_t bytes)
 {
-    const uint8_t *scales = r->scales + part * (halves_differ ? 2 : 1);
+    const __m256i least = _mm256_set1_epi32(0x400000);
+    __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
+    __m256i nan = _mm256_cmpeq_epi32(e, _mm256_set1_epi32(255));
+    __m256 power = _mm256_castsi256_ps(_mm256_max_epi32(_mm256_slli_epi32(e, 23), least));
 
-    for (size_t p = 0; p < parts; p++) {
-        float step = x->steps[part + p];
-        if (halves_differ) {
-            by[2 * p] = r->halves[scales[2 * p]] * step;
-            by[2 * p + 1] = r->halves[scales[2 * p + 1]] * step;
-        } else {
-            by[p] = r->halves[scales[p]] * step;
-        }
-    }
+    return _mm256_or_ps(_mm256_mul_ps(power, _mm256_set1_ps(0.5f)), _mm256_castsi256_ps(nan));
 }
 
-NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ, size_t part,
-                          size_t parts, const nib_fixed_x x[4], __m256 sums[4][2])
+/* Halves of the scales of eight groups from g on; behind `count` of them any.  One by one, for a
+ * gather of eight takes longer than the products of their codes. */
+NIB_INLINE __m256 halves_at(const nib_float4_row *r, size_t g, size_t count)
 {
-    const __m128i table = _mm_loadu_si128((const __m128i *)(const void *)nib_e2m1_twice);
-    const __m128i low = _mm_set1_epi8(15);
-    float by[4][2 * NIB_FIXED_PARTS];
+    const uint8_t *b = r->scales + g;
+    const float *of = r->halves;
+    uint8_t some[8] = { 0 };
+    uint64_t eight;
 
+    if (count < 8) b = memcpy(some, b, count);
+    if (r->powers) {
+        memcpy(&eight, b, sizeof eight);
+        return halves_of_powers(eight);
+    }
+    return _mm256_setr_ps(of[b[0]], of[b[1]], of[b[2]], of[b[3]], of[b[4]], of[b[5]], of[b[6]],
+                          of[b[7]]);
+}
+
+/* Of a row of x. */
+typedef struct fixed_sums { __m256 products[2], offset; } fixed_sums;
+
+/* by[]: half a scale times the step of x, of each part, or of each half of one.  Adds what was
+ * counted too much to the offset. */
+NIB_INLINE void factors_of(bool halves_differ, const __m256 scale[2], size_t part, size_t parts,
+                           const nib_fixed_x *x, __m256 by[2], fixed_sums *s)
+{
+    __m256 steps = first_of(x->steps + part, parts), each[2];
+    const float *of = x->sums + 2 * part;
+
+    if (halves_differ) {
+        twice(steps, by);
+        by[0] = _mm256_mul_ps(by[0], each[0] = scale[0]);
+        by[1] = _mm256_mul_ps(by[1], each[1] = scale[1]);
+    } else {
+        by[0] = by[1] = _mm256_mul_ps(scale[0], steps);
+        twice(scale[0], each);
+    }
+    s->offset = _mm256_fmadd_ps(each[0], first_of(of, 2 * parts), s->offset);
+    if (parts > NIB_FIXED_PARTS / 2)
+        s->offset = _mm256_fmadd_ps(each[1], first_of(of + 8, 2 * parts - 8), s->offset);
+}
+
+/* Of the pair of parts that begins with part p, for sums of eight terms. */
+NIB_INLINE __m256 factor_of_pair(bool halves_differ, const __m256 by[2], size_t p)
+{
+    const __m256i wide = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
+    const __m256i narrow = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    __m256i first = _mm256_set1_epi32((int)(halves_differ ? p % 4 * 2 : p));
+
+    return _mm256_permutevar8x32_ps(by[p / 4],
+                                    _mm256_add_epi32(halves_differ ? narrow : wide, first));
+}
+
+/* Parts that follow one another, an even number of at most eight. */
+NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ, size_t part,
+                          size_t parts, const nib_fixed_x x[4], fixed_sums sums[4])
+{
+    const __m128i values = _mm_add_epi8(
+        _mm_loadu_si128((const __m128i *)(const void *)nib_e2m1_twice), _mm_set1_epi8(LEAST));
+    const __m256i table = _mm256_broadcastsi128_si256(values), mask = _mm256_set1_epi8(15);
+    size_t groups = halves_differ ? 2 * parts : parts, g = halves_differ ? 2 * part : part;
+    __m256 scale[2] = { halves_at(r, g, nib_min(groups, 8)), _mm256_setzero_ps() }, by[4][2];
+
+    if (groups > 8) scale[1] = halves_at(r, g + 8, groups - 8);
 #pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++) factors_of(r, halves_differ, part, parts, &x[m], by[m]);
-#pragma GCC unroll 8
-    for (size_t p = 0; p < parts; p++) {
-        const uint8_t *at = r->codes + (part + p) * (NIB_FIXED_BLOCK / 2);
-        __m128i b = _mm_loadu_si128((const __m128i *)(const void *)at);
-        __m128i even = _mm_and_si128(b, low), odd = _mm_and_si128(_mm_srli_epi16(b, 4), low);
-        const words codes = { _mm256_cvtepi8_epi16(_mm_shuffle_epi8(table, even)),
-                              _mm256_cvtepi8_epi16(_mm_shuffle_epi8(table, odd)) };
+    for (size_t m = 0; m < M; m++)
+        factors_of(halves_differ, scale, part, parts, &x[m], by[m], &sums[m]);
+#pragma GCC unroll 4
+    for (size_t p = 0; p < parts; p += 2) {
+        __m256i codes = vector_at(r->codes + (part + p) * (NIB_FIXED_BLOCK / 2));
+        __m256i even = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, mask));
+        __m256i odd = _mm256_shuffle_epi8(
+            table, _mm256_and_si256(_mm256_srli_epi16(codes, 4), mask));
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) {
-            __m256 of_part = part_sums(codes, x[m].words + (part + p) * NIB_FIXED_BLOCK);
-            sums[m][p % 2] = _mm256_fmadd_ps(of_part, part_factor(halves_differ, by[m], p),
-                                             sums[m][p % 2]);
+            __m256 *sum = &sums[m].products[p / 2 % 2];
+            *sum = _mm256_fmadd_ps(
+                split_sums(even, odd, x[m].words + (part + p) * NIB_FIXED_BLOCK),
+                factor_of_pair(halves_differ, by[m], p), *sum);
         }
     }
 }
@@ -154,12 +210,12 @@ NIB_INLINE void dot_fixed(size_t M, const nib_float4_row *r, bool halves_differ,
                           const nib_fixed_x *x, float *y, size_t ldy)
 {
     nib_fixed_x row[4];
-    __m256 sums[4][2];
+    fixed_sums sums[4];
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
         row[m] = nib_fixed_row(x, m);
-        sums[m][0] = sums[m][1] = _mm256_setzero_ps();
+        sums[m].products[0] = sums[m].products[1] = sums[m].offset = _mm256_setzero_ps();
     }
     for (size_t part = 0; part < n / NIB_FIXED_BLOCK; part += NIB_FIXED_PARTS) {
         size_t left = n / NIB_FIXED_BLOCK - part;
@@ -171,7 +227,10 @@ NIB_INLINE void dot_fixed(size_t M, const nib_float4_row *r, bool halves_differ,
         else add_parts(M, r, halves_differ, part, left, row, sums);
     }
 #pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++) y[m * ldy] = sum_of(_mm256_add_ps(sums[m][0], sums[m][1]));
+    for (size_t m = 0; m < M; m++)
+        y[m * ldy] = sum_of(_mm256_fnmadd_ps(
+            _mm256_set1_ps(LEAST), sums[m].offset,
+            _mm256_add_ps(sums[m].products[0], sums[m].products[1])));
 }
 
 void NIB_VARIANT(float4_dot_fixed)(const nib_float4_row *r, size_t M, size_t n,

@@ -28,27 +28,15 @@ static inline nib_fixed_order nib_grouped_row_order(unsigned bits)
     return bits == 4 ? NIB_FIXED_IN_ORDER : NIB_FIXED_EVEN_ODD;
 }
 
-/* n words that were arranged become bytes where codes have 4 bits: of 64 values the high bytes of
- * values 0, 2, ..., then their low ones, then the same of values 1, 3, ... */
 static inline void nib_grouped_row_x(unsigned bits, size_t n, void *x)
 {
-    for (int8_t *to = x; bits == 4 && n; n -= 64, to += 128) {
-        int16_t word[64];
-        memcpy(word, to, sizeof word);
-        for (size_t i = 0; i < 64; i++) {
-            int8_t low = (int8_t)(word[i] & 255), *at = to + i % 2 * 64 + i / 2;
-            at[0] = (int8_t)((word[i] - low) / 256);
-            at[32] = low;
-        }
-    }
+    if (bits == 4) nib_fixed_split(n, x);
 }
 
 /* Value i of x, arranged. */
 static inline int32_t nib_grouped_row_word(unsigned bits, const int16_t *x, size_t i)
 {
-    const int8_t *bytes = (const int8_t *)(x + i / 64 * 64) + i % 2 * 64 + i % 64 / 2;
-
-    if (bits == 4) return bytes[0] * 256 + bytes[32];
+    if (bits == 4) return nib_fixed_joined(x, i);
     return x[i / 32 * 32 + i % 2 * 16 + i % 32 / 2];
 }
 

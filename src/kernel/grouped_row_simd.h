@@ -7,20 +7,6 @@
 #include "kernel/fixed_words.h"
 #include "kernel/kernels.h"
 
-NIB_INLINE __m256i bytes_at(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
-
-/* Sums of 64 terms of 4 bits; x: 128 bytes. */
-NIB_INLINE __m256 sums_of_nibbles(__m256i even, __m256i odd, const int8_t *x)
-{
-    __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(even, bytes_at(x)),
-                                    _mm256_maddubs_epi16(odd, bytes_at(x + 64)));
-    __m256i low = _mm256_add_epi16(_mm256_maddubs_epi16(even, bytes_at(x + 32)),
-                                   _mm256_maddubs_epi16(odd, bytes_at(x + 96)));
-
-    return _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(256)),
-                                               _mm256_madd_epi16(low, _mm256_set1_epi16(1))));
-}
-
 /* The step of the first block in the lower half, of the second in the upper one. */
 NIB_INLINE __m256 two_steps(const float *steps)
 {
@@ -36,12 +22,12 @@ NIB_INLINE void add_4(size_t M, const nib_grouped_row *row, size_t t, const nib_
                       __m256 sums[4])
 {
     const __m256i mask = _mm256_set1_epi8(15);
-    __m256i codes = bytes_at(row->codes + t / 2), even = _mm256_and_si256(codes, mask);
+    __m256i codes = vector_at(row->codes + t / 2), even = _mm256_and_si256(codes, mask);
     __m256i odd = _mm256_and_si256(_mm256_srli_epi16(codes, 4), mask);
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++)
-        sums[m] = _mm256_fmadd_ps(sums_of_nibbles(even, odd, (const int8_t *)(x[m].words + t)),
+        sums[m] = _mm256_fmadd_ps(split_sums(even, odd, x[m].words + t),
                                   two_steps(x[m].steps + t / NIB_FIXED_BLOCK), sums[m]);
 }
 
@@ -50,7 +36,7 @@ NIB_INLINE void add_8(size_t M, const nib_grouped_row *row, size_t t, const nib_
 {
 #pragma GCC unroll 2
     for (size_t b = t; b < t + NIB_GROUPED_ROW_STEP; b += NIB_FIXED_BLOCK) {
-        __m256i bytes = _mm256_xor_si256(bytes_at(row->codes + b),
+        __m256i bytes = _mm256_xor_si256(vector_at(row->codes + b),
                                          _mm256_set1_epi8((char)row->flip));
         words codes = { _mm256_and_si256(bytes, _mm256_set1_epi16(255)),
                         _mm256_srli_epi16(bytes, 8) };

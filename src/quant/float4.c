@@ -16,7 +16,8 @@ static nib_float4_row row_from(const nib_float4 *q, size_t row, size_t k0)
 
     return (nib_float4_row){ .codes = q->codes + (row * in + k0) / 2,
                              .scales = q->scales + (row * in + k0) / group, .halves = q->halves,
-                             .group = group, .round = q->kind == NIB_NVFP4 };
+                             .group = group, .round = q->kind == NIB_NVFP4,
+                             .powers = q->kind == NIB_MXFP4 };
 }
 
 static void decode_groups(const nib_weight *w, size_t row, size_t g, size_t count, float *dst)
@@ -60,7 +61,18 @@ static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtyp
     bool high = type == NIB_BF16 || precision == NIB_PRECISION_HIGH; /* finer than bfloat16 */
 
     (void)k;
-    return high && w->in % NIB_FIXED_BLOCK == 0 ? NIB_DOT_FIXED : NIB_DOT_FLOATS;
+    return high && w->in % 64 == 0 ? NIB_DOT_FIXED : NIB_DOT_FLOATS;
+}
+
+static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
+                      void *ready)
+{
+    if (kind == NIB_DOT_FIXED) {
+        k->arrange_fixed(w->in, NIB_FIXED_IN_ORDER, x, ready);
+        nib_fixed_split(w->in, ready);
+    } else {
+        memcpy(ready, x, w->in * sizeof(float));
+    }
 }
 
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
@@ -158,7 +170,7 @@ static bool block_row(const nib_weight *w, const char *type, size_t row, uint8_t
 
 const nib_scheme nib_float4_scheme = {
     .name = "fp4", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .pack = pack, .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot,
+    .pack = pack, .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot,
     .describe = describe,
     .parse = parse, .bytes = bytes_of, .random = random_weight, .block_row = block_row,
 };

@@ -55,7 +55,8 @@ static void test_block(void)
             else block[1 + i - 16] |= (uint8_t)(code << 4);
         }
         nib_blocks_decode_ref(NIB_BLOCK_MXFP4, 1, block, theirs);
-        nib_float4_decode_ref(&(nib_float4_row){ codes, &scale, halves, 32, false }, 32, ours);
+        nib_float4_decode_ref(&(nib_float4_row){ .codes = codes, .scales = &scale,
+                                                 .halves = halves, .group = 32 }, 32, ours);
         CHECK(memcmp(ours, theirs, sizeof ours) == 0, "scale %u", scale);
     }
 }
@@ -86,8 +87,10 @@ static void check_fixed(const nib_kernels *k, const char *variant, nib_float4_ro
 
     r.round = false;
     nib_float4_dot_ref(&r, 4, n, x, want, 1);
-    for (size_t m = 0; m < 4; m++)
-        k->arrange_fixed(n, NIB_FIXED_EVEN_ODD, x + m * n, ready + m * ld);
+    for (size_t m = 0; m < 4; m++) {
+        k->arrange_fixed(n, NIB_FIXED_IN_ORDER, x + m * n, ready + m * ld);
+        nib_fixed_split(n, ready + m * ld);
+    }
     all = nib_fixed_x_at(ready, n, 0, ld);
     k->float4_dot_fixed(&r, 4, n, &all, got, 1);
     for (size_t m = 0; m < 4; m++) {
@@ -99,12 +102,41 @@ static void check_fixed(const nib_kernels *k, const char *variant, nib_float4_ro
     }
 }
 
+/* Scales that are subnormal, great or no number: of the second of ten groups, and of the last. */
+static void check_powers(const nib_kernels *k, const char *variant, uint8_t e, size_t at)
+{
+    enum { N = 320 };
+    size_t ld = nib_fixed_bytes(N);
+    uint8_t *codes = test_guarded(N / 2), *scales = test_guarded(N / 32);
+    float *x = test_floats(N, 1), got, want;
+    char *ready = test_guarded(ld);
+    nib_float4_row r = { .codes = codes, .scales = scales, .halves = halves, .group = 32,
+                         .powers = true };
+    nib_fixed_x fixed;
+
+    make_halves(true);
+    halves[255] = NAN;
+    memset(codes, 0x77, N / 2); /* 6 */
+    memset(scales, 100, N / 32);
+    scales[at] = e;
+    for (size_t i = 0; i < N; i++) x[i] = 1;
+    k->arrange_fixed(N, NIB_FIXED_IN_ORDER, x, ready);
+    nib_fixed_split(N, ready);
+    fixed = nib_fixed_x_at(ready, N, 0, ld);
+    k->float4_dot_fixed(&r, 1, N, &fixed, &got, 1);
+    nib_float4_dot_ref(&r, 1, N, x, &want, 1);
+    if (isnan(want)) CHECK(isnan(got), "%s: scale %u: %g", variant, e, (double)got);
+    else CHECK(fabsf(got - want) <= 1e-5f * want, "%s: scale %u: %g, expected %g", variant, e,
+               (double)got, (double)want);
+}
+
 static void check_variant(const nib_kernels *k, const char *variant)
 {
     for (unsigned group = 16; group <= 32; group += 16)
         for (int mx = 0; mx < 2; mx++)
             for (size_t n = group; n <= MOST; n += group) {
-                nib_float4_row r = { .halves = halves, .group = group, .round = !mx };
+                nib_float4_row r = { .halves = halves, .group = group, .round = !mx,
+                                     .powers = mx };
                 uint8_t *codes = test_guarded(n / 2), *scales = test_guarded(n / group);
                 float *want = test_guarded(n * sizeof *want), *got = test_guarded(n * sizeof *got);
 
@@ -119,7 +151,7 @@ static void check_variant(const nib_kernels *k, const char *variant)
                       n, group);
                 for (size_t i = 0; i < n / group; i++) scales[i] = (uint8_t)(120 + i % 12);
                 check_dots(k, variant, &r, n);
-                if (n % 32 == 0) check_fixed(k, variant, r, n);
+                if (n % 64 == 0) check_fixed(k, variant, r, n);
             }
 }
 
@@ -133,7 +165,8 @@ static void check_back(const nib_kernels *k, const char *variant, unsigned group
     size_t scales = (terms - 1) * SCALES + NIB_PANEL / group;
     uint8_t *c = test_guarded(codes), *s = test_guarded(scales);
     float *want = test_floats(n, 0), *got = test_floats(n, 0);
-    const nib_float4_row r = { c, s, halves, group, !mx };
+    const nib_float4_row r = { .codes = c, .scales = s, .halves = halves, .group = group,
+                               .round = !mx };
 
     make_halves(mx);
     for (size_t i = 0; i < codes; i++) c[i] = (uint8_t)test_rand();
@@ -170,11 +203,24 @@ static void test_variants(void)
     for (size_t level = 0; (name = test_next_variant(&level, &k));) check_variant(&k, name);
 }
 
+static void test_powers(void)
+{
+    static const uint8_t scales[] = { 0, 1, 2, 127, 240, 255 };
+    nib_kernels k = nib_kernels_for(0);
+    const char *name;
+
+    for (size_t i = 0; i < 2 * NIB_COUNT(scales); i++)
+        check_powers(&k, "ref", scales[i / 2], i % 2 ? 1 : 9);
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t i = 0; i < 2 * NIB_COUNT(scales); i++)
+            check_powers(&k, name, scales[i / 2], i % 2 ? 1 : 9);
+}
+
 int main(void)
 {
     static const test_case cases[] = {
         { "definition", test_definition }, { "ggml's block of the same codes", test_block },
-        { "variants", test_variants }, { "panels", test_panels },
+        { "variants", test_variants }, { "panels", test_panels }, { "powers", test_powers },
     };
     return test_main("kernel/test_float4", cases, NIB_COUNT(cases));
 }
