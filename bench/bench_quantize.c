@@ -1,8 +1,10 @@
-/* bench_quantize.c - float32 and bfloat16 to NF4, in weights a second a thread. */
+/* bench_quantize.c - float32 and bfloat16 to NF4, and float32 to the blocks of GGUF, in weights a
+ * second a thread. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bench.h"
+#include "quant/block_encode.h"
 #include "quant/bnb4.h"
 
 typedef struct encode_work { nib_ctx *ctx; nib_bnb4_options o; nib_weight *from; } encode_work;
@@ -18,6 +20,40 @@ static void run(void *arg)
         exit(1);
     }
     nib_weight_destroy(e->ctx, made);
+}
+
+/* A row of blocks, as an export makes it, without importances. */
+typedef struct row_work {
+    nib_kernels k;
+    nib_block_kind kind;
+    size_t values;
+    const float *x;
+    uint8_t *blocks;
+} row_work;
+
+static void run_row(void *arg)
+{
+    const row_work *w = arg;
+
+    nib_block_encode(&w->k, w->kind, w->values / nib_block_layout_of(w->kind).values, w->x, NULL,
+                     w->blocks);
+}
+
+static void bench_blocks(void)
+{
+    static const char *const types[] = { "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K",
+                                         "Q5_K", "Q6_K", "IQ4_NL", "MXFP4" };
+    enum { VALUES = 1 << 16 };
+    nib_ctx *ctx = bench_ctx(1);
+    row_work w = { .k = nib_kernels_for(nib_ctx_cpu(ctx)), .values = VALUES,
+                   .x = bench_numbers(NIB_F32, VALUES, 3), .blocks = bench_bytes(2 * VALUES, 1) };
+
+    bench_title(ctx, "a row of %d values to blocks", VALUES);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (nib_block_encodes(types[i], &w.kind))
+            printf("  %-8s %8.1f M weights/s\n", types[i],
+                   VALUES * 1e-6 / bench_best(8, run_row, &w));
+    nib_ctx_destroy(ctx);
 }
 
 int main(void)
@@ -48,5 +84,6 @@ int main(void)
             }
         nib_ctx_destroy(ctx);
     }
+    bench_blocks();
     return 0;
 }

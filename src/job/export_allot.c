@@ -38,7 +38,7 @@ typedef struct measure {
     const float *importance, *counts; /* blocks are made with; errors are weighed by */
     const nib_gguf_type *type;
     nib_block_kind kind;
-    nib_blocks_decode_fn *decode;
+    nib_kernels k;
     float *rooms;           /* [threads][3][in]: values, what an adapter adds, decoded */
     uint8_t *blocks;        /* [threads][row bytes] */
     double *lost, *whole;   /* [rows] */
@@ -66,8 +66,8 @@ static void measure_row(void *arg, size_t at, unsigned worker)
         m->lost[at] = NAN;
         return;
     }
-    nib_block_encode(m->kind, count, values, m->importance, blocks);
-    m->decode(m->kind, count, blocks, back);
+    nib_block_encode(&m->k, m->kind, count, values, m->importance, blocks);
+    m->k.blocks_decode(m->kind, count, blocks, back);
     for (size_t i = 0; i < in; i++) {
         double d = (double)values[i] - (double)back[i], v = values[i];
         double counts = m->counts ? (double)m->counts[i] : 1;
@@ -110,7 +110,7 @@ static nib_status measure_item(const job *j, const nib_export_item *item,
         measure m = { .plan = j->plan, .item = item, .type = type,
                       .weight = l ? l->weight : item->weight,
                       .branch = l ? nib_branch_at(&l->branches, 0) : item->branch,
-                      .decode = nib_kernels_for(nib_ctx_cpu(j->ctx)).blocks_decode };
+                      .k = nib_kernels_for(nib_ctx_cpu(j->ctx)) };
         bool encodes = nib_block_encodes(type->name, &m.kind);
         assert(encodes);
         (void)encodes;

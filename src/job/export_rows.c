@@ -12,6 +12,7 @@ enum { PIECE_VALUES = 1 << 18 };
 
 typedef struct work {
     const nib_export_item *item;
+    nib_kernels kernels;
     nib_block_kind kind;    /* where the type is blocks */
     const uint32_t *order;  /* [rows] which row of the family's lies here; NULL: in their order */
     const uint32_t *columns; /* [in] where each column lies; NULL: in their order */
@@ -80,7 +81,8 @@ static void encode_row(void *arg, size_t tile, unsigned worker)
     k->bad[tile] = !all_fit(wide, k->width, type->dtype);
     if (k->bad[tile]) return;
     if (type->dtype == NIB_DTYPE_OTHER)
-        nib_block_encode(k->kind, k->width / type->elements, wide, item->importance, to);
+        nib_block_encode(&k->kernels, k->kind, k->width / type->elements, wide,
+                         item->importance, to);
     else nib_convert(to, type->dtype, wide, NIB_F32, k->width);
 }
 
@@ -160,7 +162,8 @@ static nib_status write_one(nib_ctx *ctx, const nib_export_item *item, const nib
     const nib_gguf_type *type = item->type;
     size_t in = item->weight->in, width = item->turned ? (size_t)item->shape[2] : in;
     size_t most = nib_max(PIECE_VALUES / nib_max(width, 1), 16);
-    work k = { .item = item, .width = width, .row_bytes = width / type->elements * type->bytes };
+    work k = { .item = item, .kernels = nib_kernels_for(nib_ctx_cpu(ctx)), .width = width,
+               .row_bytes = width / type->elements * type->bytes };
     uint32_t *order = NULL, *columns = NULL;
     float *turned = NULL;
     bool known = type->dtype != NIB_DTYPE_OTHER || nib_block_encodes(type->name, &k.kind);

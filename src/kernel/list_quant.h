@@ -91,6 +91,20 @@ KERNEL(blocks_decode, avx512, NIB_CPU_AVX512)
 KERNEL(blocks_back, avx512, NIB_CPU_AVX512)
 KERNEL(blocks_dot, avx512, NIB_CPU_AVX512)
 #endif
+KERNEL(fit_offsets, ref, 0)
+KERNEL(code_offsets, ref, 0)
+KERNEL(fit_signs, ref, 0)
+KERNEL(code_signs, ref, 0)
+KERNEL(encode_q8_0, ref, 0)
+KERNEL(encode_q4_0, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(fit_offsets, avx2, NIB_CPU_AVX2)
+KERNEL(code_offsets, avx2, NIB_CPU_AVX2)
+KERNEL(fit_signs, avx2, NIB_CPU_AVX2)
+KERNEL(code_signs, avx2, NIB_CPU_AVX2)
+KERNEL(encode_q8_0, avx2, NIB_CPU_AVX2)
+KERNEL(encode_q4_0, avx2, NIB_CPU_AVX2)
+#endif
 KERNEL(arrange_fixed, ref, 0)
 KERNEL(grouped_dot, ref, 0)
 #if NIB_ARCH_X86

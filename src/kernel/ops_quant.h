@@ -27,6 +27,12 @@ KERNEL_OP(blocks_decode) /* blocks.h */
 KERNEL_OP(blocks_back)
 KERNEL_OP(blocks_dot)
 KERNEL_OP(blocks_dot_fixed)
+KERNEL_OP(fit_offsets) /* block_fit.h */
+KERNEL_OP(code_offsets)
+KERNEL_OP(fit_signs)
+KERNEL_OP(code_signs)
+KERNEL_OP(encode_q8_0)
+KERNEL_OP(encode_q4_0)
 KERNEL_OP(arrange_fixed) /* fixed.h */
 KERNEL_OP(grouped_dot) /* grouped_dot.h */
 KERNEL_OP(grouped_row_dot) /* grouped_row.h */

@@ -11,21 +11,14 @@
 enum { LEGACY = 32, HALF = LEGACY / 2 };
 
 /* w: how much each value counts; NULL: as without importances. */
-typedef void encode_fn(const float *x, const float *w, uint8_t *block);
+typedef void encode_fn(const nib_kernels *k, const float *x, const float *w, uint8_t *block);
 
 static float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 
-static void encode_q8_0(const float *x, const float *w, uint8_t *block)
+static void encode_q8_0(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
-    float most = 0, d, id;
-    uint8_t *to;
-
     (void)w; /* ggml asks for none */
-    for (int i = 0; i < LEGACY; i++) most = fmaxf(most, fabsf(x[i]));
-    d = most / 127;
-    id = reciprocal(d);
-    to = nib_put_f16(block, d);
-    for (int i = 0; i < LEGACY; i++) to[i] = (uint8_t)(int8_t)roundf(x[i] * id);
+    k->encode_q8_0(1, x, block);
 }
 
 /* Nibbles of the two halves in one byte each; the fifth bits, where there are such, in front. */
@@ -88,20 +81,24 @@ static void encode_offset(const float *x, const float *w, uint8_t *block, int mo
     put_codes(nib_put_f16(nib_put_f16(block, d), least), codes, most_code == 31);
 }
 
-static void encode_q4_0(const float *x, const float *w, uint8_t *block)
+static void encode_q4_0(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
-    encode_signed(x, w, block, 8);
+    if (w) encode_signed(x, w, block, 8);
+    else k->encode_q4_0(1, x, block);
 }
-static void encode_q5_0(const float *x, const float *w, uint8_t *block)
+static void encode_q5_0(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
+    (void)k;
     encode_signed(x, w, block, 16);
 }
-static void encode_q4_1(const float *x, const float *w, uint8_t *block)
+static void encode_q4_1(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
+    (void)k;
     encode_offset(x, w, block, 15);
 }
-static void encode_q5_1(const float *x, const float *w, uint8_t *block)
+static void encode_q5_1(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
+    (void)k;
     encode_offset(x, w, block, 31);
 }
 
@@ -140,8 +137,8 @@ static float mean_square(const float *x, size_t count, float times)
     return times * sum / (float)count;
 }
 
-void nib_block_encode(nib_block_kind kind, size_t count, const float *values,
-                      const float *importance, uint8_t *blocks)
+void nib_block_encode(const nib_kernels *k, nib_block_kind kind, size_t count,
+                      const float *values, const float *importance, uint8_t *blocks)
 {
     const nib_block_layout *l = &nib_block_layouts[kind];
     mean over = encoders[kind].over;
@@ -154,9 +151,9 @@ void nib_block_encode(nib_block_kind kind, size_t count, const float *values,
         const float *own = importance ? importance + i * l->values : NULL;
         if (own && over != MEAN_NONE) {
             if (over == MEAN_BLOCK) square = mean_square(x, l->values, times);
-            for (size_t k = 0; k < l->values; k++) w[k] = own[k] * sqrtf(square + x[k] * x[k]);
+            for (size_t j = 0; j < l->values; j++) w[j] = own[j] * sqrtf(square + x[j] * x[j]);
             own = w;
         }
-        encoders[kind].encode(x, own, blocks + i * l->bytes);
+        encoders[kind].encode(k, x, own, blocks + i * l->bytes);
     }
 }

@@ -3,13 +3,13 @@
 #ifndef NIB_QUANT_BLOCK_ENCODE_H
 #define NIB_QUANT_BLOCK_ENCODE_H
 
-#include "kernel/blocks.h"
+#include "kernel/kernels.h"
 
 /* Is there an encoder of this type ("Q8_0")?  Then *kind. */
 bool nib_block_encodes(const char *type, nib_block_kind *kind);
 /* A row of `count` blocks, to any address, of finite values [count * the layout's values].
  * importance: of each of them, not below 0 (formats-quant.md 7.11); NULL: without. */
-void nib_block_encode(nib_block_kind kind, size_t count, const float *values,
-                      const float *importance, uint8_t *blocks);
+void nib_block_encode(const nib_kernels *k, nib_block_kind kind, size_t count,
+                      const float *values, const float *importance, uint8_t *blocks);
 
 #endif

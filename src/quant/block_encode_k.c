@@ -15,15 +15,6 @@ enum { SUPER = NIB_ENCODE_SUPER, PART = NIB_ENCODE_PART, PARTS = NIB_ENCODE_PART
 
 static float stored(const uint8_t *at) { return nib_f16_to_f32((uint16_t)(at[0] | at[1] << 8)); }
 
-static void weigh(const float *x, float *w)
-{
-    float sum = 0, mean;
-
-    for (int i = 0; i < PART; i++) sum += x[i] * x[i];
-    mean = sqrtf(sum / PART);
-    for (int i = 0; i < PART; i++) w[i] = mean + fabsf(x[i]);
-}
-
 /* Pairs of 6 bits: the first four in a byte each, of the others 4 bits below and 2 above those. */
 static void put_scale(uint8_t *s, int part, uint8_t scale, uint8_t below)
 {
@@ -55,51 +46,45 @@ static void code_scales(const float *scales, const float *sums, float *unit,
 }
 
 /* d, dmin and the 12 bytes of scales to `block`; codes of all values. */
-static void encode_parts(const float *x, const float *weights, const nib_fit *f, uint8_t *block,
-                         uint8_t *codes)
+static void encode_parts(const nib_kernels *k, const float *x, const float *w, const nib_fit *f,
+                         uint8_t *block, uint8_t *codes)
 {
-    float scales[PARTS], below[PARTS], sums[PARTS], w[PART], units[2];
+    float scales[PARTS], below[PARTS], sums[PARTS], units[2], d[PARTS], dmin[PARTS];
     uint8_t coded[2][PARTS];
 
-    for (int j = 0; j < PARTS; j++) {
-        const float *own = weights ? weights + PART * j : w;
-        if (!weights) weigh(x + PART * j, w);
-        sums[j] = 0;
-        for (int i = 0; i < PART; i++) sums[j] += own[i];
-        scales[j] = nib_fit_offset(x + PART * j, own, f, codes + PART * j, &below[j]);
-    }
-    code_scales(scales, weights ? sums : NULL, &units[0], coded[0]);
-    code_scales(below, weights ? sums : NULL, &units[1], coded[1]);
+    k->fit_offsets(f, x, w, scales, below, sums, codes);
+    code_scales(scales, w ? sums : NULL, &units[0], coded[0]);
+    code_scales(below, w ? sums : NULL, &units[1], coded[1]);
     memset(block, 0, 16);
     for (int j = 0; j < PARTS; j++) put_scale(block + 4, j, coded[0][j], coded[1][j]);
     nib_put_f16(nib_put_f16(block, units[0]), units[1]);
     for (int j = 0; j < PARTS; j++) {
-        float d = stored(block) * (float)coded[0][j], dmin = stored(block + 2) * (float)coded[1][j];
-        for (int i = PART * j; d != 0 && i < PART * (j + 1); i++)
-            codes[i] = (uint8_t)nib_clamp(nib_nearest((x[i] + dmin) / d), 0, f->most);
+        d[j] = stored(block) * (float)coded[0][j];
+        dmin[j] = stored(block + 2) * (float)coded[1][j];
     }
+    k->code_offsets(f->most, x, d, dmin, codes);
 }
 
 /* With importances more is tried. */
 static const nib_fit *fit_of(const float *w, const nib_fit fits[2]) { return &fits[w != NULL]; }
 
-void nib_encode_q4_k(const float *x, const float *w, uint8_t *block)
+void nib_encode_q4_k(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
     static const nib_fit fits[2] = { { 15, -1, 0.1f, 20 }, { 15, -0.9f, 0.05f, 36 } };
     uint8_t codes[SUPER], *q = block + 16;
 
-    encode_parts(x, w, fit_of(w, fits), block, codes);
+    encode_parts(k, x, w, fit_of(w, fits), block, codes);
     for (int j = 0; j < SUPER; j += 2 * PART)
         for (int i = 0; i < PART; i++)
             *q++ = (uint8_t)(codes[j + i] | codes[j + i + PART] << 4);
 }
 
-void nib_encode_q5_k(const float *x, const float *w, uint8_t *block)
+void nib_encode_q5_k(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
     static const nib_fit fits[2] = { { 31, -0.5f, 0.1f, 15 }, { 31, -0.9f, 0.05f, 36 } };
     uint8_t codes[SUPER], *high = block + 16, *q = block + 48;
 
-    encode_parts(x, w, fit_of(w, fits), block, codes);
+    encode_parts(k, x, w, fit_of(w, fits), block, codes);
     memset(high, 0, PART);
     for (int j = 0; j < SUPER; j += 2 * PART)
         for (int i = 0; i < PART; i++) {
@@ -122,16 +107,16 @@ static void put_six(const uint8_t *codes, uint8_t *low, uint8_t *high)
     }
 }
 
-void nib_encode_q6_k(const float *x, const float *w, uint8_t *block)
+void nib_encode_q6_k(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
-    float scales[SIX_PARTS], most = 0, largest = 0, iscale, unit;
+    float scales[SIX_PARTS], d[SIX_PARTS], most = 0, largest = 0, iscale, unit;
     uint8_t codes[SUPER];
 
-    for (int j = 0; j < SIX_PARTS; j++) {
-        scales[j] = nib_fit_signed(x + SIX_PART * j, w ? w + SIX_PART * j : NULL, SIX_PART, 32,
-                                   codes + SIX_PART * j);
+    for (int h = 0; h < SIX_PARTS; h += PARTS)
+        k->fit_signs(32, x + SIX_PART * h, w ? w + SIX_PART * h : NULL, scales + h,
+                     codes + SIX_PART * h);
+    for (int j = 0; j < SIX_PARTS; j++)
         if (fabsf(scales[j]) > most) most = fabsf(scales[j]), largest = scales[j];
-    }
     memset(block, 0, 210);
     if (most < 1e-15f) return;
     iscale = -128 / largest;
@@ -139,10 +124,10 @@ void nib_encode_q6_k(const float *x, const float *w, uint8_t *block)
     unit = stored(block + 208);
     for (int j = 0; j < SIX_PARTS; j++) {
         int code = nib_clamp(nib_nearest(iscale * scales[j]), -128, 127);
-        float d = unit * (float)code;
         block[192 + j] = (uint8_t)(int8_t)code;
-        for (int i = SIX_PART * j; d != 0 && i < SIX_PART * (j + 1); i++)
-            codes[i] = (uint8_t)(nib_clamp(nib_nearest(x[i] / d), -32, 31) + 32);
+        d[j] = unit * (float)code;
     }
+    for (int h = 0; h < SIX_PARTS; h += PARTS)
+        k->code_signs(32, x + SIX_PART * h, d + h, codes + SIX_PART * h);
     for (int t = 0; t < 2; t++) put_six(codes + 128 * t, block + 64 * t, block + 128 + 32 * t);
 }

@@ -37,11 +37,12 @@ static void table_sums(const float *x, const float *w, float inverse, float *xl,
     }
 }
 
-void nib_encode_iq4_nl(const float *x, const float *w, uint8_t *block)
+void nib_encode_iq4_nl(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
     float most = 0, largest = 0, d = 0, best, xl, l2, inverse;
     uint8_t codes[VALUES];
 
+    (void)k;
     for (int i = 0; i < VALUES; i++)
         if (fabsf(x[i]) > most) most = fabsf(x[i]), largest = x[i];
     if (most >= 1e-15f) {
@@ -64,7 +65,7 @@ void nib_encode_iq4_nl(const float *x, const float *w, uint8_t *block)
 
 /* A power of two for all, and of each value the nearest of eight sizes, the smaller code of two
  * that are as near. */
-void nib_encode_mxfp4(const float *x, const float *w, uint8_t *block)
+void nib_encode_mxfp4(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
     static const float sizes[ENTRIES] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6,
                                           -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6 };
@@ -72,6 +73,7 @@ void nib_encode_mxfp4(const float *x, const float *w, uint8_t *block)
     uint8_t codes[VALUES];
     int e = 0;
 
+    (void)k;
     (void)w; /* ggml asks for none */
     for (int i = 0; i < VALUES; i++) most = fmaxf(most, fabsf(x[i]));
     if (most > 0) e = nib_clamp((int)floorf(log2f(most)) - 2 + 127, 0, 254);

@@ -6,14 +6,14 @@
 #include "format/safetensors.h"
 #include "kernel/kernels.h"
 #include "quant/block_encode.h"
-#include "test.h"
+#include "variants.h"
 
 static const char *const types[] = { "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K",
                                      "Q6_K", "IQ4_NL", "MXFP4" };
 
 /* Rows of `width` values from `first` on; weights NULL: without importances. */
-static void check_type(const nib_tensor *values, const nib_tensor *weights, size_t first,
-                       size_t width, const nib_tensor *want, const char *type)
+static void check_type(const nib_kernels *k, const nib_tensor *values, const nib_tensor *weights,
+                       size_t first, size_t width, const nib_tensor *want, const char *type)
 {
     const nib_block_layout *l;
     nib_block_kind kind;
@@ -30,7 +30,7 @@ static void check_type(const nib_tensor *values, const nib_tensor *weights, size
         const uint8_t *expected = (const uint8_t *)want->data + row * bytes;
         size_t at = first * 256 + row * width;
         memset(got, 0xAA, bytes);
-        nib_block_encode(kind, each, (const float *)values->data + at,
+        nib_block_encode(k, kind, each, (const float *)values->data + at,
                          weights ? (const float *)weights->data + at : NULL, got);
         for (size_t i = 0; i < bytes && bad < 5; i++)
             if (got[i] != expected[i]) {
@@ -42,7 +42,7 @@ static void check_type(const nib_tensor *values, const nib_tensor *weights, size
     }
 }
 
-static void test_golden(void)
+static void check_golden(const nib_kernels *k)
 {
     nib_tensors *golden = NULL;
     nib_error err;
@@ -55,11 +55,54 @@ static void test_golden(void)
                 char name[60];
                 snprintf(name, sizeof name, "%s%s%s", types[i], wide ? ".wide" : "",
                          weighted ? ".weighted" : "");
-                check_type(nib_tensors_find(golden, "values"),
+                check_type(k, nib_tensors_find(golden, "values"),
                            weighted ? nib_tensors_find(golden, "importance") : NULL, wide ? 16 : 0,
                            wide ? 512 : 256, nib_tensors_find(golden, name), types[i]);
             }
     nib_tensors_close(golden);
+}
+
+static void test_golden(void)
+{
+    nib_kernels k = nib_kernels_for(0);
+
+    check_golden(&k);
+    for (size_t level = 0; test_next_variant(&level, &k);) check_golden(&k);
+}
+
+/* Parts whose values are all one, or zero, subnormal, great, of one sign, or halves between codes:
+ * every variant gives the reference's bits, with importances and without. */
+static void test_variants(void)
+{
+    static const nib_block_kind kinds[] = { NIB_BLOCK_Q4_K, NIB_BLOCK_Q5_K, NIB_BLOCK_Q6_K,
+                                            NIB_BLOCK_Q8_0, NIB_BLOCK_Q4_0 };
+    static const float sizes[] = { 0, 1e-43f, 1e-38f, 1e-15f, 1e-3f, 1, 3, 1e4f };
+    const nib_kernels ref = nib_kernels_for(0);
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (int n = 0; n < 400; n++) {
+            float x[256], w[256];
+            uint8_t want[272], got[272];
+            for (int i = 0; i < 256; i++) {
+                float v = test_rand_float(), size = sizes[test_rand() % NIB_COUNT(sizes)];
+                if (i % 32 && n % 4) size = fabsf(x[i - 1]) > 0 ? fabsf(x[i / 32 * 32]) : size;
+                x[i] = n % 5 == 0 ? size : n % 5 == 1 ? fabsf(v) * size : v * size;
+                if (n % 7 == 0) x[i] = (float)((int)(test_rand() % 31) - 15) * 0.5f;
+                w[i] = test_rand() % 9 ? fabsf(test_rand_float()) : 0;
+            }
+            for (size_t t = 0; t < 2 * NIB_COUNT(kinds); t++) {
+                const float *own = t % 2 ? w : NULL;
+                const nib_block_layout *l = &nib_block_layouts[kinds[t / 2]];
+                memset(want, 0xAA, sizeof want);
+                memset(got, 0xAA, sizeof got);
+                nib_block_encode(&ref, kinds[t / 2], 256 / l->values, x, own, want);
+                nib_block_encode(&k, kinds[t / 2], 256 / l->values, x, own, got);
+                CHECK(memcmp(want, got, sizeof want) == 0, "%s: %s, %d%s", name, l->name, n,
+                      own ? ", weighted" : "");
+            }
+        }
 }
 
 /* Decoded by the scalar kernel: nearer the more bits there are. */
@@ -69,13 +112,14 @@ static void test_near(void)
                                   0.26f };
     float x[256], got[256];
     uint8_t blocks[272];
+    const nib_kernels k = nib_kernels_for(0);
 
     for (int i = 0; i < 256; i++) x[i] = test_rand_float();
     for (size_t t = 0; t < NIB_COUNT(types); t++) {
         nib_block_kind kind;
         float worst = 0;
         REQUIRE(nib_block_encodes(types[t], &kind), "%s", types[t]);
-        nib_block_encode(kind, 256 / nib_block_layouts[kind].values, x, NULL, blocks);
+        nib_block_encode(&k, kind, 256 / nib_block_layouts[kind].values, x, NULL, blocks);
         nib_blocks_decode_ref(kind, 256 / nib_block_layouts[kind].values, blocks, got);
         for (int i = 0; i < 256; i++) worst = fmaxf(worst, fabsf(got[i] - x[i]));
         CHECK(worst > 0 && worst <= most[t], "%s: %g, expected at most %g", types[t],
@@ -83,6 +127,8 @@ static void test_near(void)
     }
 }
 
-static const test_case cases[] = { { "ggml's bytes", test_golden }, { "near", test_near } };
+static const test_case cases[] = { { "ggml's bytes", test_golden },
+                                   { "variants", test_variants },
+                                   { "near", test_near } };
 
 int main(void) { return test_main("test_block_encode", cases, NIB_COUNT(cases)); }
