@@ -12,13 +12,6 @@
 
 typedef nib_gguf_keys keys;
 
-void nib_gguf_put_key(const keys *k, const char *key, nib_gguf_kind kind, double value)
-{
-    char room[NIB_GGUF_KEY_ROOM];
-
-    nib_gguf_put_number(k->w, nib_gguf_full_key(k, key, room), kind, value);
-}
-
 static void put_count(const keys *k, const char *key, size_t value)
 {
     nib_gguf_put_key(k, key, NIB_GGUF_U32, (double)value);

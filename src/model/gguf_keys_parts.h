@@ -25,8 +25,15 @@ static inline const char *nib_gguf_full_key(const nib_gguf_keys *k, const char *
     return room;
 }
 
-/* gguf_keys.c: a key of the architecture. */
-void nib_gguf_put_key(const nib_gguf_keys *k, const char *key, nib_gguf_kind kind, double value);
+/* A number under a key of the architecture. */
+static inline void nib_gguf_put_key(const nib_gguf_keys *k, const char *key, nib_gguf_kind kind,
+                                    double value)
+{
+    char room[NIB_GGUF_KEY_ROOM];
+
+    nib_gguf_put_number(k->w, nib_gguf_full_key(k, key, room), kind, value);
+}
+
 /* gguf_rope.c: the rope of layers that see everything, where some have one; NULL: none. */
 const nib_rope *nib_gguf_rope_of(const nib_graph *g);
 /* NIB_E_UNSUPPORTED: it has no form in GGUF.  NIB_E_FORMAT: the config lacks what it needs. */
