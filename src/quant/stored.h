@@ -25,7 +25,7 @@ nib_status nib_weight_reordered(nib_ctx *ctx, nib_weight *stored, const uint32_t
                                 nib_weight **w, nib_error *err);
 
 /* Column c of the matrix is column columns[c] of `stored`, which is taken over on success; columns
- * must outlive the weight (quant/columns.c). */
+ * must outlive the weight. */
 nib_status nib_weight_columns(nib_ctx *ctx, nib_weight *stored, const uint32_t *columns,
                               nib_weight **w, nib_error *err);
 /* The weight that w has with its columns moved so; NULL: it is none. */
