@@ -26,6 +26,10 @@ float nib_fit_offset(const float *x, const float *w, const nib_fit *f, uint8_t *
  * values are 0 the codes are 0.  w NULL: each counts by its square. */
 float nib_fit_signed(const float *x, const float *w, size_t count, int levels, uint8_t *codes);
 
+/* The same without importances, of 32 values as they are: the one of largest size, with its sign,
+ * becomes -levels. */
+float nib_fit_largest(const float *x, int levels, uint8_t *codes);
+
 static inline int nib_nearest(float x) { return (int)__builtin_rintf(x); }
 static inline int nib_clamp(int x, int least, int most)
 {
@@ -54,8 +58,8 @@ typedef void nib_fit_signs_fn(int levels, const float *x, const float *w,
                               float scales[NIB_FIT_PARTS], uint8_t *codes);
 typedef void nib_code_signs_fn(int levels, const float *x, const float d[NIB_FIT_PARTS],
                                uint8_t *codes);
-/* Blocks of Q8_0, and of Q4_0 without importances, to any address. */
-typedef void nib_encode_q8_0_fn(size_t count, const float *x, uint8_t *blocks);
-typedef void nib_encode_q4_0_fn(size_t count, const float *x, uint8_t *blocks);
+/* A block of Q8_0, and of Q4_0 without importances, to any address. */
+typedef void nib_encode_q8_0_fn(const float *x, uint8_t *block);
+typedef void nib_encode_q4_0_fn(const float *x, uint8_t *block);
 
 #endif

@@ -259,19 +259,15 @@ NIB_INLINE __m256i rounded(V x)
                             _mm256_set1_epi32(255));
 }
 
-void nib_encode_q8_0_avx2(size_t count, const float *x, uint8_t *blocks)
+void nib_encode_q8_0_avx2(const float *x, uint8_t *block)
 {
-    const nib_block_layout l = nib_block_layout_of(NIB_BLOCK_Q8_0);
+    __m256i codes[4];
+    V v[4], by;
+    float d = greatest_of(x, v) / 127;
 
-    for (size_t b = 0; b < count; b++, x += l.values, blocks += l.bytes) {
-        __m256i codes[4];
-        V v[4], by;
-        float d = greatest_of(x, v) / 127;
-        by = v_set(d != 0 ? 1 / d : 0);
-        nib_put_f16(blocks, d);
-        for (size_t i = 0; i < 4; i++) codes[i] = rounded(v_mul(v[i], by));
-        _mm256_storeu_si256((__m256i *)(void *)(blocks + 2), bytes_of(codes));
-    }
+    by = v_set(d != 0 ? 1 / d : 0);
+    for (size_t i = 0; i < 4; i++) codes[i] = rounded(v_mul(v[i], by));
+    _mm256_storeu_si256((__m256i *)(void *)nib_put_f16(block, d), bytes_of(codes));
 }
 
 /* The first of 32 values whose size is `most`. */
@@ -286,24 +282,20 @@ NIB_INLINE float first_of_size(const float *x, const V v[4], float most)
     return found ? x[__builtin_ctz(found)] : 0;
 }
 
-void nib_encode_q4_0_avx2(size_t count, const float *x, uint8_t *blocks)
+void nib_encode_q4_0_avx2(const float *x, uint8_t *block)
 {
-    const nib_block_layout l = nib_block_layout_of(NIB_BLOCK_Q4_0);
     const __m256i low = _mm256_set1_epi32(15);
+    __m256i codes[4], bytes;
+    V v[4], by;
+    float most = greatest_of(x, v), d = first_of_size(x, v, most) / -8;
 
-    for (size_t b = 0; b < count; b++, x += l.values, blocks += l.bytes) {
-        __m256i codes[4], bytes;
-        V v[4], by;
-        float most = greatest_of(x, v), d = first_of_size(x, v, most) / -8;
-        by = v_set(d != 0 ? 1 / d : 0);
-        nib_put_f16(blocks, d);
-        for (size_t i = 0; i < 4; i++) {
-            codes[i] = _mm256_cvttps_epi32(v_add(v_mul(v[i], by), v_set(8.5f)));
-            codes[i] = _mm256_and_si256(_mm256_min_epi32(codes[i], low), low);
-        }
-        bytes = bytes_of(codes);
-        _mm_storeu_si128((__m128i *)(void *)(blocks + 2),
-                         _mm_or_si128(_mm256_castsi256_si128(bytes),
-                                      _mm_slli_epi16(_mm256_extracti128_si256(bytes, 1), 4)));
+    by = v_set(d != 0 ? 1 / d : 0);
+    for (size_t i = 0; i < 4; i++) {
+        codes[i] = _mm256_cvttps_epi32(v_add(v_mul(v[i], by), v_set(8.5f)));
+        codes[i] = _mm256_and_si256(_mm256_min_epi32(codes[i], low), low);
     }
+    bytes = bytes_of(codes);
+    _mm_storeu_si128((__m128i *)(void *)nib_put_f16(block, d),
+                     _mm_or_si128(_mm256_castsi256_si128(bytes),
+                                  _mm_slli_epi16(_mm256_extracti128_si256(bytes, 1), 4)));
 }

@@ -132,6 +132,21 @@ float nib_fit_signed(const float *x, const float *w, size_t count, int levels, u
     return scale;
 }
 
+float nib_fit_largest(const float *x, int levels, uint8_t *codes)
+{
+    float most = 0, largest = 0, d, id;
+
+    for (size_t i = 0; i < PART; i++)
+        if (fabsf(x[i]) > most) most = fabsf(x[i]), largest = x[i];
+    d = largest / (float)-levels;
+    id = d != 0 ? 1 / d : 0;
+    for (size_t i = 0; i < PART; i++) {
+        int code = (int)(x[i] * id + ((float)levels + 0.5f));
+        codes[i] = (uint8_t)(code > 2 * levels - 1 ? 2 * levels - 1 : code);
+    }
+    return d;
+}
+
 /* --- eight parts --- */
 
 static void weigh(const float *x, float *w)
@@ -181,38 +196,24 @@ void nib_code_signs_ref(int levels, const float *x, const float d[NIB_FIT_PARTS]
                                  levels);
 }
 
-void nib_encode_q8_0_ref(size_t count, const float *x, uint8_t *blocks)
-{
-    const nib_block_layout l = nib_block_layout_of(NIB_BLOCK_Q8_0);
+/* --- Q8_0 and Q4_0 --- */
 
-    for (size_t b = 0; b < count; b++, x += l.values, blocks += l.bytes) {
-        float most = 0, d, id;
-        for (size_t i = 0; i < l.values; i++) most = fmaxf(most, fabsf(x[i]));
-        d = most / 127;
-        id = d != 0 ? 1 / d : 0;
-        nib_put_f16(blocks, d);
-        for (size_t i = 0; i < l.values; i++)
-            blocks[2 + i] = (uint8_t)(int8_t)roundf(x[i] * id);
-    }
+void nib_encode_q8_0_ref(const float *x, uint8_t *block)
+{
+    float most = 0, d, id;
+
+    for (size_t i = 0; i < PART; i++) most = fmaxf(most, fabsf(x[i]));
+    d = most / 127;
+    id = d != 0 ? 1 / d : 0;
+    block = nib_put_f16(block, d);
+    for (size_t i = 0; i < PART; i++) block[i] = (uint8_t)(int8_t)roundf(x[i] * id);
 }
 
-/* The value of largest magnitude, with its sign, becomes -8. */
-void nib_encode_q4_0_ref(size_t count, const float *x, uint8_t *blocks)
+void nib_encode_q4_0_ref(const float *x, uint8_t *block)
 {
-    const nib_block_layout l = nib_block_layout_of(NIB_BLOCK_Q4_0);
+    uint8_t codes[PART];
 
-    for (size_t b = 0; b < count; b++, x += l.values, blocks += l.bytes) {
-        float most = 0, signed_most = 0, d, id;
-        for (size_t i = 0; i < l.values; i++)
-            if (fabsf(x[i]) > most) most = fabsf(x[i]), signed_most = x[i];
-        d = signed_most / -8;
-        id = d != 0 ? 1 / d : 0;
-        nib_put_f16(blocks, d);
-        for (size_t i = 0; i < l.values; i++) {
-            int code = (int)(x[i] * id + 8.5f);
-            code = (code > 15 ? 15 : code) & 15;
-            if (i < l.values / 2) blocks[2 + i] = (uint8_t)code;
-            else blocks[2 + i - l.values / 2] |= (uint8_t)(code << 4);
-        }
-    }
+    block = nib_put_f16(block, nib_fit_largest(x, 8, codes));
+    for (size_t i = 0; i < PART / 2; i++)
+        block[i] = (uint8_t)((codes[i] & 15) | (codes[i + PART / 2] & 15) << 4);
 }

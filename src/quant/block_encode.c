@@ -18,7 +18,7 @@ static float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 static void encode_q8_0(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
     (void)w; /* ggml asks for none */
-    k->encode_q8_0(1, x, block);
+    k->encode_q8_0(x, block);
 }
 
 /* Nibbles of the two halves in one byte each; the fifth bits, where there are such, in front. */
@@ -33,26 +33,12 @@ static void put_codes(uint8_t *to, const uint8_t *codes, bool five)
     for (int i = 0; i < HALF; i++) to[i] = (uint8_t)((codes[i] & 15) | (codes[i + HALF] & 15) << 4);
 }
 
-/* Around zero: the value of largest magnitude, with its sign, becomes -levels; with importances the
- * scale of the smallest error. */
+/* Around zero; with importances the scale of the smallest error. */
 static void encode_signed(const float *x, const float *w, uint8_t *block, int levels)
 {
-    float most = 0, signed_most = 0, d, id;
     uint8_t codes[LEGACY];
+    float d = w ? nib_fit_signed(x, w, LEGACY, levels, codes) : nib_fit_largest(x, levels, codes);
 
-    if (w) {
-        d = nib_fit_signed(x, w, LEGACY, levels, codes);
-        put_codes(nib_put_f16(block, d), codes, levels == 16);
-        return;
-    }
-    for (int i = 0; i < LEGACY; i++)
-        if (fabsf(x[i]) > most) most = fabsf(x[i]), signed_most = x[i];
-    d = signed_most / (float)-levels;
-    id = reciprocal(d);
-    for (int i = 0; i < LEGACY; i++) {
-        int code = (int)(x[i] * id + ((float)levels + 0.5f));
-        codes[i] = (uint8_t)(code > 2 * levels - 1 ? 2 * levels - 1 : code);
-    }
     put_codes(nib_put_f16(block, d), codes, levels == 16);
 }
 
@@ -84,7 +70,7 @@ static void encode_offset(const float *x, const float *w, uint8_t *block, int mo
 static void encode_q4_0(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
     if (w) encode_signed(x, w, block, 8);
-    else k->encode_q4_0(1, x, block);
+    else k->encode_q4_0(x, block);
 }
 static void encode_q5_0(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
