@@ -108,6 +108,10 @@ bool nib_grouped_sizes_of(const nib_grouped_options *o, size_t out, size_t in,
 bool nib_grouped_pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel);
 void nib_grouped_decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1,
                              float *dst, size_t ld);
+/* `count` scales, or biases, which lie as scales do: value `first` and each `step` behind the one
+ * before. */
+void nib_grouped_values(const nib_grouped *q, const nib_kernels *k, const void *values,
+                        size_t first, size_t step, size_t count, float *to);
 /* Scales of outputs [o0, o0 + count) for a group. */
 void nib_grouped_scales(const nib_grouped *q, const nib_kernels *k, size_t group, size_t o0,
                         size_t count, float *scales);

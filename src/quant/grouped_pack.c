@@ -12,35 +12,32 @@ enum {
 
 /* --- scales --- */
 
-/* n values of 16 bits of `values`, which lie as scales do and at any address, one after the
- * other. */
-static const uint16_t *gathered(const nib_grouped *q, const void *values, size_t first, size_t n,
-                                uint16_t *room)
+void nib_grouped_values(const nib_grouped *q, const nib_kernels *k, const void *values,
+                        size_t first, size_t step, size_t count, float *to)
 {
-    const uint8_t *from = (const uint8_t *)values + first * 2;
-
-    if (q->scale_out == 1) return memcpy(room, from, n * 2);
-    for (size_t i = 0; i < n; i++) memcpy(room + i, from + i * q->scale_out * 2, 2);
-    return room;
-}
-
-static void read_values(const nib_grouped *q, const nib_kernels *k, const void *values,
-                        size_t group, size_t o0, size_t count, float *to)
-{
-    size_t first = group * q->scale_group + o0 * q->scale_out;
+    const uint8_t *from = (const uint8_t *)values + first * nib_dtype_bytes(q->scale_type);
     uint16_t room[64];
 
     if (q->scale_type == NIB_F32) {
-        for (size_t i = 0; i < count; i++)
-            memcpy(to + i, (const uint8_t *)values + (first + i * q->scale_out) * 4, 4);
+        for (size_t i = 0; i < count; i++) memcpy(to + i, from + i * step * 4, 4);
         return;
     }
-    for (size_t i = 0; i < count; i += NIB_COUNT(room)) {
-        size_t n = nib_min(NIB_COUNT(room), count - i);
-        const uint16_t *from = gathered(q, values, first + i * q->scale_out, n, room);
-        if (q->scale_type == NIB_F16) k->from_f16(n, from, to + i);
-        else k->from_bf16(n, from, to + i);
+    for (size_t at = 0, n; at < count; at += n) {
+        const uint8_t *next = from + at * step * 2;
+        n = nib_min(NIB_COUNT(room), count - at);
+        if (step == 1) memcpy(room, next, n * 2);
+        for (size_t i = 0; step != 1 && i < n; i++) memcpy(room + i, next + i * step * 2, 2);
+        if (q->scale_type == NIB_F16) k->from_f16(n, room, to + at);
+        else k->from_bf16(n, room, to + at);
     }
+}
+
+/* Of `count` outputs from o0 on. */
+static void read_values(const nib_grouped *q, const nib_kernels *k, const void *values,
+                        size_t group, size_t o0, size_t count, float *to)
+{
+    nib_grouped_values(q, k, values, group * q->scale_group + o0 * q->scale_out, q->scale_out,
+                       count, to);
 }
 
 void nib_grouped_scales(const nib_grouped *q, const nib_kernels *k, size_t group, size_t o0,

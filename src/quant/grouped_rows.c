@@ -28,17 +28,7 @@ void nib_grouped_rows_ready(const nib_grouped *q, const nib_kernels *k, const vo
 static void values_of(const nib_grouped *q, const nib_kernels *k, const void *values, size_t o,
                       float to[MOST_GROUPS])
 {
-    size_t bytes = nib_dtype_bytes(q->scale_type), apart = q->scale_group * bytes;
-    const uint8_t *from = (const uint8_t *)values + o * q->scale_out * bytes;
-    uint16_t room[MOST_GROUPS];
-
-    if (q->scale_type == NIB_F32) {
-        for (size_t g = 0; g < q->groups; g++) memcpy(to + g, from + g * apart, sizeof *to);
-        return;
-    }
-    for (size_t g = 0; g < q->groups; g++) memcpy(room + g, from + g * apart, sizeof *room);
-    if (q->scale_type == NIB_F16) k->from_f16(q->groups, room, to);
-    else k->from_bf16(q->groups, room, to);
+    nib_grouped_values(q, k, values, o * q->scale_out, q->scale_group, q->groups, to);
 }
 
 static void offsets_of(const nib_grouped *q, const nib_kernels *k, size_t o, const float *scales,
