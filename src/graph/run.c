@@ -22,7 +22,9 @@ static size_t scratch_bytes(const nib_graph *g, const nib_plan *plan, size_t pos
     for (size_t i = 0; i < g->node_count; i++) {
         const nib_node *n = &g->nodes[i];
         bool sees_state = n->op->state && !n->op->folds;
-        size_t own = n->op->scratch ? n->op->scratch(g, n, sees_state ? more : plan->rows) : 0;
+        size_t own;
+        if (!sees_state && !n->op->longest_scratch) continue; /* the plan counts it */
+        own = n->op->scratch ? n->op->scratch(g, n, sees_state ? more : plan->rows) : 0;
         if (n->op->longest_scratch) own += n->op->longest_scratch(g, n, one);
         bytes = nib_max(bytes, own);
     }
