@@ -1,5 +1,6 @@
 /* test_adapter_files.c - the forms of adapter files that PEFT 0.21.2 writes and reads: the logits
  * are its own (tests/golden/make/adapter_files_golden.py), with the adapter and merged. */
+#include "logits.h"
 #include "test.h"
 
 #include <math.h>
@@ -9,7 +10,6 @@
 #include "adapter/adapter.h"
 #include "base/filemap.h"
 #include "base/outfile.h"
-#include "graph/readout.h"
 #include "nibble/merge.h"
 #include "nibble/quantize.h"
 
@@ -33,31 +33,6 @@ static nib_status open_model(nib_ctx *ctx, const char *dir, nib_model **out, nib
     return nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, out, err);
 }
 
-static bool compute(nib_model *m, const uint32_t *ids, float *logits)
-{
-    uint32_t offsets[2] = { 0, TOKENS }, rows[TOKENS];
-    nib_batch batch = { .sequences = 1,
-                        .axes = { [NIB_TOKENS] = { .count = TOKENS, .offsets = offsets },
-                                  [NIB_LOGIT_ROWS] = { .count = TOKENS, .picks = rows } },
-                        .inputs = { [NIB_IDS] = ids, [NIB_POSITIONS] = rows } };
-    nib_plan *plan = NULL;
-    nib_run *run = NULL;
-    nib_error err;
-    bool good;
-
-    for (uint32_t i = 0; i < TOKENS; i++) rows[i] = i;
-    good = !nib_plan_create(m->graph, NIB_PLAN_INFERENCE, TOKENS, TOKENS, &plan, &err) &&
-           !nib_run_create(m->ctx, m->graph, plan, TOKENS, &run, &err);
-    CHECK(good, "%s", err.message);
-    if (good) {
-        nib_run_forward(run, &batch);
-        nib_run_logits(run, 0, TOKENS, logits);
-    }
-    nib_run_destroy(run);
-    nib_plan_destroy(m->ctx, plan);
-    return good;
-}
-
 /* Are the model's logits, with the adapter or (NULL) without, those that the golden file has? */
 static void check_logits(nib_ctx *ctx, const char *dir, const char *adapter, const char *name)
 {
@@ -73,7 +48,7 @@ static void check_logits(nib_ctx *ctx, const char *dir, const char *adapter, con
 
     CHECK(good, "%s: %s", name, err.message);
     snprintf(key, sizeof key, "%s.logits", name);
-    if (good && compute(m, nib_tensors_find(expected, "ids")->data, got)) {
+    if (good && test_compute(m, nib_tensors_find(expected, "ids")->data, TOKENS, got)) {
         const float *want = nib_tensors_find(expected, key)->data;
         double worst = 0;
         for (size_t i = 0; i < NIB_COUNT(got); i++) {

@@ -1,4 +1,5 @@
 /* test_eight_bit.c - a golden model in 8 bits: written, opened, reported, merged. */
+#include "logits.h"
 #include "test.h"
 
 #include <math.h>
@@ -6,7 +7,6 @@
 #include <string.h>
 
 #include "format/json.h"
-#include "graph/readout.h"
 #include "model/model.h"
 #include "nibble/inspect.h"
 #include "nibble/merge.h"
@@ -51,32 +51,6 @@ static nib_model *open_model(nib_ctx *ctx, const char *dir, const nib_setting *a
     return m;
 }
 
-/* Logits [count, VOCABULARY] of one sequence; false with a failure noted. */
-static bool compute(nib_model *m, const uint32_t *ids, size_t count, float *logits)
-{
-    uint32_t offsets[2] = { 0, (uint32_t)count }, rows[MOST_TOKENS];
-    nib_batch batch = { .sequences = 1,
-                        .axes = { [NIB_TOKENS] = { .count = count, .offsets = offsets },
-                                  [NIB_LOGIT_ROWS] = { .count = count, .picks = rows } },
-                        .inputs = { [NIB_IDS] = ids, [NIB_POSITIONS] = rows } };
-    nib_plan *plan = NULL;
-    nib_run *run = NULL;
-    nib_error err;
-    bool good;
-
-    for (size_t i = 0; i < count; i++) rows[i] = (uint32_t)i;
-    good = !nib_plan_create(m->graph, NIB_PLAN_INFERENCE, count, count, &plan, &err) &&
-           !nib_run_create(m->ctx, m->graph, plan, MOST_TOKENS, &run, &err);
-    CHECK(good, "%s", err.message);
-    if (good) {
-        nib_run_forward(run, &batch);
-        nib_run_logits(run, 0, count, logits);
-    }
-    nib_run_destroy(run);
-    nib_plan_destroy(m->ctx, plan);
-    return good;
-}
-
 /* What is opened from the directory has the library's logits, and the bits of what is quantized
  * while loading. */
 static void test_opened(void)
@@ -96,7 +70,8 @@ static void test_opened(void)
     t = nib_tensors_find(ids, "ids.0");
     want = nib_tensors_find(expected, "logits.0");
     REQUIRE(t && want);
-    REQUIRE(compute(stored, t->data, t->elements, a) && compute(loaded, t->data, t->elements, b));
+    REQUIRE(test_compute(stored, t->data, t->elements, a) &&
+            test_compute(loaded, t->data, t->elements, b));
     CHECK(memcmp(a, b, t->elements * VOCABULARY * sizeof *a) == 0, "stored and loaded differ");
     for (size_t i = 0; i < want->elements; i++)
         CHECK(fabsf(a[i] - ((const float *)want->data)[i]) <= 1e-4f, "logit %zu is %g, expected %g",
@@ -182,7 +157,7 @@ static void test_merged(void)
     for (int i = 0; i < 2; i++) {
         const nib_tensor *x = nib_tensors_find(ids, i ? "ids.1" : "ids.0");
         const nib_tensor *y = nib_tensors_find(ids, i ? "labels.1" : "labels.0");
-        REQUIRE(x && y && compute(m, x->data, x->elements, logits));
+        REQUIRE(x && y && test_compute(m, x->data, x->elements, logits));
         loss += loss_of(logits, y->data, x->elements, &count);
     }
     want = (double)*(const float *)nib_tensors_find(expected, "lora.loss")->data;

@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 #include "format/json.h"
-#include "graph/readout.h"
 #include "model/model.h"
 #include "nibble/inspect.h"
 #include "nibble/merge.h"
 #include "nibble/quantize.h"
+#include "logits.h"
 #include "test.h"
 
 enum { VOCABULARY = 128, MOST_TOKENS = 64 };
@@ -145,32 +145,6 @@ static void test_reported(void)
     }
 }
 
-/* Logits [count, VOCABULARY] of one sequence. */
-static bool compute(nib_model *m, const uint32_t *ids, size_t count, float *logits)
-{
-    uint32_t offsets[2] = { 0, (uint32_t)count }, rows[MOST_TOKENS];
-    nib_batch batch = { .sequences = 1,
-                        .axes = { [NIB_TOKENS] = { .count = count, .offsets = offsets },
-                                  [NIB_LOGIT_ROWS] = { .count = count, .picks = rows } },
-                        .inputs = { [NIB_IDS] = ids, [NIB_POSITIONS] = rows } };
-    nib_plan *plan = NULL;
-    nib_run *run = NULL;
-    nib_error err;
-    bool good;
-
-    for (size_t i = 0; i < count; i++) rows[i] = (uint32_t)i;
-    good = !nib_plan_create(m->graph, NIB_PLAN_INFERENCE, count, count, &plan, &err) &&
-           !nib_run_create(m->ctx, m->graph, plan, MOST_TOKENS, &run, &err);
-    CHECK(good, "%s", err.message);
-    if (good) {
-        nib_run_forward(run, &batch);
-        nib_run_logits(run, 0, count, logits);
-    }
-    nib_run_destroy(run);
-    nib_plan_destroy(m->ctx, plan);
-    return good;
-}
-
 static nib_model *open_model(nib_ctx *ctx, const char *dir)
 {
     nib_model_options o = { .model = dir };
@@ -195,7 +169,7 @@ static float worst_logit(nib_model *m, size_t i, const char *name)
           err.message);
     ids = expected ? nib_tensors_find(expected, "ids.1") : NULL;
     want = expected ? nib_tensors_find(expected, name) : NULL;
-    if (ids && want && compute(m, ids->data, ids->elements, logits)) {
+    if (ids && want && test_compute(m, ids->data, ids->elements, logits)) {
         worst = 0;
         for (size_t k = 0; k < want->elements; k++)
             worst = fmaxf(worst, fabsf(logits[k] - ((const float *)want->data)[k]));

@@ -1,5 +1,6 @@
 /* test_merge.c - merged models compute what model and adapter do: PEFT's logits for the golden
  * models, nibble's own for what changes embeddings, heads, norms and biases. */
+#include "logits.h"
 #include "test.h"
 
 #include <math.h>
@@ -9,7 +10,6 @@
 
 #include "adapter/adapter.h"
 #include "base/filemap.h"
-#include "graph/readout.h"
 #include "nibble/merge.h"
 #include "nibble/quantize.h"
 
@@ -35,32 +35,6 @@ static nib_status open_model(nib_ctx *ctx, const char *dir, nib_model **out, nib
     return nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, out, err);
 }
 
-/* Logits [count, VOCABULARY] of one sequence; false with a failure noted. */
-static bool compute(nib_model *m, const uint32_t *ids, size_t count, float *logits)
-{
-    uint32_t offsets[2] = { 0, (uint32_t)count }, rows[MOST_TOKENS];
-    nib_batch batch = { .sequences = 1,
-                        .axes = { [NIB_TOKENS] = { .count = count, .offsets = offsets },
-                                  [NIB_LOGIT_ROWS] = { .count = count, .picks = rows } },
-                        .inputs = { [NIB_IDS] = ids, [NIB_POSITIONS] = rows } };
-    nib_plan *plan = NULL;
-    nib_run *run = NULL;
-    nib_error err;
-    bool good;
-
-    for (size_t i = 0; i < count; i++) rows[i] = (uint32_t)i;
-    good = !nib_plan_create(m->graph, NIB_PLAN_INFERENCE, count, count, &plan, &err) &&
-           !nib_run_create(m->ctx, m->graph, plan, MOST_TOKENS, &run, &err);
-    CHECK(good, "%s", err.message);
-    if (good) {
-        nib_run_forward(run, &batch);
-        nib_run_logits(run, 0, count, logits);
-    }
-    nib_run_destroy(run);
-    nib_plan_destroy(m->ctx, plan);
-    return good;
-}
-
 static bool compute_in(nib_ctx *ctx, const char *dir, const char *adapter, const uint32_t *ids,
                        size_t count, float *logits)
 {
@@ -71,7 +45,7 @@ static bool compute_in(nib_ctx *ctx, const char *dir, const char *adapter, const
                 (!adapter || !nib_adapter_open(m, adapter, 0, false, &a, &err));
 
     CHECK(good, "%s", err.message);
-    good = good && compute(m, ids, count, logits);
+    good = good && test_compute(m, ids, count, logits);
     nib_adapter_close(a);
     nib_model_close(m);
     return good;

@@ -6,9 +6,9 @@
 
 #include "adapter/adapter.h"
 #include "format/safetensors.h"
-#include "graph/readout.h"
 #include "model/model.h"
 #include "nibble/merge.h"
+#include "logits.h"
 #include "test.h"
 
 enum { VOCABULARY = 128, TOKENS = 12 };
@@ -32,31 +32,6 @@ static nib_status open_model(nib_ctx *ctx, const char *dir, bool blank, nib_mode
                  : nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, m, err);
 }
 
-static bool compute(nib_model *m, const uint32_t *ids, float *logits)
-{
-    uint32_t offsets[2] = { 0, TOKENS }, rows[TOKENS];
-    nib_batch batch = { .sequences = 1,
-                        .axes = { [NIB_TOKENS] = { .count = TOKENS, .offsets = offsets },
-                                  [NIB_LOGIT_ROWS] = { .count = TOKENS, .picks = rows } },
-                        .inputs = { [NIB_IDS] = ids, [NIB_POSITIONS] = rows } };
-    nib_plan *plan = NULL;
-    nib_run *run = NULL;
-    nib_error err;
-    bool good;
-
-    for (uint32_t i = 0; i < TOKENS; i++) rows[i] = i;
-    good = !nib_plan_create(m->graph, NIB_PLAN_INFERENCE, TOKENS, TOKENS, &plan, &err) &&
-           !nib_run_create(m->ctx, m->graph, plan, TOKENS, &run, &err);
-    CHECK(good, "%s", err.message);
-    if (good) {
-        nib_run_forward(run, &batch);
-        nib_run_logits(run, 0, TOKENS, logits);
-    }
-    nib_run_destroy(run);
-    nib_plan_destroy(m->ctx, plan);
-    return good;
-}
-
 static void check_logits(nib_ctx *ctx, const char *dir, const char *name, double tolerance)
 {
     float got[TOKENS * VOCABULARY];
@@ -69,7 +44,7 @@ static void check_logits(nib_ctx *ctx, const char *dir, const char *name, double
     snprintf(path, sizeof path, "%s/expected.safetensors", golden(name));
     REQUIRE_OK(nib_tensors_open(ctx, path, &expected, &err), err);
     REQUIRE_OK(open_model(ctx, dir, false, &m, &err), err);
-    if (compute(m, nib_tensors_find(expected, "ids")->data, got)) {
+    if (test_compute(m, nib_tensors_find(expected, "ids")->data, TOKENS, got)) {
         const float *want = nib_tensors_find(expected, "logits")->data;
         for (size_t i = 0; i < NIB_COUNT(got); i++) {
             double d = fabs((double)got[i] - (double)want[i]);
