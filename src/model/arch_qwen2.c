@@ -5,7 +5,10 @@
 void nib_qwen_read_window(nib_reader *r, nib_llama *m)
 {
     bool windowed = nib_read_bool(r, "use_sliding_window", false);
-    size_t window = nib_read_size_or_null(r, "sliding_window", 4096, 0);
+    const json_t *given = nib_read_any(r, "sliding_window");
+    /* transformers 5 saves a qwen2_moe without windows with a window of 0 */
+    bool zero = !windowed && json_is_integer(given) && json_integer_value(given) == 0;
+    size_t window = zero ? 0 : nib_read_size_or_null(r, "sliding_window", 4096, 0);
     int64_t first = nib_read_int_or(r, "max_window_layers", 0, 1 << 20, 28);
     bool *sliding = nib_read_sliding_layers(r, m->layers);
 

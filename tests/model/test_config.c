@@ -137,7 +137,29 @@ static void test_partial(void)
     }
 }
 
+/* transformers 5 saves a qwen2_moe without windows with a window of 0; with windows it is none. */
+static void test_no_window(void)
+{
+    static const char *const windowed[] = { "false", "true" };
+    static const char *const types[] = { "qwen2_moe", "qwen3" };
+    nib_ctx *ctx = test_ctx();
+    nib_error err = { 0 };
+
+    for (size_t i = 0; i < NIB_COUNT(windowed); i++) {
+        char text[400];
+        snprintf(text, sizeof text,
+                 "{\"model_type\": \"%s\", \"vocab_size\": 9, \"hidden_size\": 64, "
+                 "\"num_hidden_layers\": 1, \"num_attention_heads\": 4, "
+                 "\"num_key_value_heads\": 4, \"sliding_window\": 0, "
+                 "\"use_sliding_window\": %s}", types[i], windowed[i]);
+        nib_status status = parse(ctx, text, &err);
+        CHECK(i ? status == NIB_E_FORMAT && strstr(err.message, "sliding_window is 0") : !status,
+              "%s: %s", types[i], err.message);
+    }
+}
+
 static const test_case cases[] = { { "values that cannot be are refused by key", test_refused },
-                                   { "the rotated part of a head", test_partial } };
+                                   { "the rotated part of a head", test_partial },
+                                   { "a window of 0 where there is none", test_no_window } };
 
 int main(void) { return test_main("test_config", cases, NIB_COUNT(cases)); }
