@@ -23,6 +23,8 @@ typedef struct nib_linear_spec {
     const char *stack;   /* the tensor of which it is slice `slice` of `slices`, NULL: none; and */
     const char *stack_also; /* its name in another version of the reference, or NULL */
     const char *stack_bias; /* that of the biases, or NULL */
+    const char *apart[2]; /* the modules that hold its rows, one behind the other, in files that
+                             have every expert apart; NULL: none, or one alone */
     size_t slice, slices;
     bool may_be_new;     /* a checkpoint made for another task lacks it: it begins at random */
     const char *tied_to; /* the embedding whose table it is, or NULL */

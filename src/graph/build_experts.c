@@ -154,16 +154,24 @@ nib_value nib_dispatch(nib_build *b, nib_value x, nib_experts e)
                           axis, nib_info_of(b, x)->width, 0);
 }
 
+/* "of.i.part", the module of one expert; NULL: there is no such part. */
+static const char *name_apart(char room[NIB_NAME_ROOM], const char *of, size_t i, const char *part)
+{
+    if (part) snprintf(room, NIB_NAME_ROOM, "%s.%zu.%s", of, i, part);
+    return part ? room : NULL;
+}
+
 /* The linear of expert `i`, whose module path begins with `of`. */
 static nib_linear *bind_expert(nib_build *b, const char *of, nib_expert_spec spec, size_t in,
                                size_t i, size_t count)
 {
     nib_linear_spec linear = { .out = spec.out, .in = in, .slice = i, .slices = count };
     char name[NIB_NAME_ROOM], stack[NIB_NAME_ROOM], bias[NIB_NAME_ROOM], also[NIB_NAME_ROOM];
+    char apart[2][NIB_NAME_ROOM];
     bool stacked = spec.form != NIB_EXPERT_MODULES;
 
     if (stacked) snprintf(name, sizeof name, "%s.%s.%zu", of, spec.part, i);
-    else snprintf(name, sizeof name, "%s.%zu.%s", of, i, spec.part);
+    else name_apart(name, of, i, spec.part);
     snprintf(stack, sizeof stack, "%s.%s", of, spec.part);
     snprintf(bias, sizeof bias, "%s.%s", of, spec.bias ? spec.bias : "");
     snprintf(also, sizeof also, "%s.%s", of, spec.also ? spec.also : "");
@@ -172,6 +180,7 @@ static nib_linear *bind_expert(nib_build *b, const char *of, nib_expert_spec spe
         linear.stack_also = spec.also ? also : NULL;
         linear.stack_bias = spec.bias ? bias : NULL;
         linear.bias = spec.bias != NULL;
+        for (int k = 0; k < 2; k++) linear.apart[k] = name_apart(apart[k], of, i, spec.apart[k]);
         linear.parameter = true;
         linear.transposed = spec.form == NIB_EXPERT_STACK_IN_OUT;
     }

@@ -46,6 +46,8 @@ typedef struct nib_expert_spec {
     nib_expert_form form;
     const char *bias; /* of a stack: M.bias [experts, out]; NULL: none */
     const char *also; /* of a stack: the part's name in another version of the reference, or NULL */
+    const char *apart[2]; /* of a stack: the parts M.0.apart that hold its rows, one behind the
+                             other, in files that have every expert apart; or NULL */
 } nib_expert_spec;
 
 /* The linear `part` of every expert; format makes M. */

@@ -20,6 +20,10 @@ typedef struct nib_linear {
     bool bypassed;       /* PEFT refuses adapters of it: kernels read its weight past the module */
     char *stack;         /* the tensor of which it is slice `slice`, or NULL */
     char *stack_also;    /* its name in another version of the reference, or NULL */
+    char *apart[2];      /* of a stack: the modules that hold its rows, one behind the other, in
+                            files that have every expert apart; NULL: none, or one alone */
+    const char *apart_sources[2]; /* where these files have: the modules' tensors of values or
+                                     codes, borrowed; else NULL */
     size_t slice;
     nib_weight *frozen;  /* the model's own weight while an adapter's copy stands in `weight` */
     float *bias;         /* [out] or NULL; bias_param's value when it is trained */

@@ -148,6 +148,28 @@ static void set_vector(nib_merge_item *item, const float *values)
     item->values = values;
 }
 
+/* The same of a linear whose rows lie in tensors of an expert's own: each gets its part of them. */
+static bool match_apart(const maker *k, const nib_linear *l, const nib_tensor *t,
+                        nib_merge_item *item, bool *drop)
+{
+    const nib_form form = nib_weight_form(l->weight);
+    bool changes = l->branches.count || !nib_form_is_dense(&form);
+    size_t rows = l->apart_sources[1] ? l->weight->out / 2 : l->weight->out;
+
+    for (size_t i = 0; i < NIB_COUNT(l->apart_sources) && l->apart_sources[i]; i++) {
+        if (nib_format_is_piece_of(k->m->stored.format, l->apart_sources[i], t->name))
+            return *drop = true;
+        if (strcmp(l->apart_sources[i], t->name) != 0) continue;
+        if (!nib_dtype_is_float(t->dtype)) item->plan.dtype = l->weight->dtype;
+        if (!changes && nib_dtype_is_float(t->dtype)) return true;
+        set_weight(item, l->weight, false, nib_branch_at(&l->branches, 0));
+        item->first_row = i * rows;
+        item->plan.shape[0] = rows;
+        return true;
+    }
+    return false;
+}
+
 /* Fills `item` when the tensor is the linear's and changes.  *drop: it is not written.  True: it
  * was the linear's, and nobody else need be asked. */
 static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *t,
@@ -156,6 +178,7 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     const nib_weight *base = base_weight(l->weight, l->frozen);
     bool tied = l == k->m->head && k->m->tied;
 
+    if (l->apart_sources[0]) return match_apart(k, l, t, item, drop);
     if (is_new(k->m, l)) /* written behind the others; the file's is for other labels */
         return *drop = is_tensor(k, t, l->name, ".weight") || is_tensor(k, t, l->name, ".bias");
     if (tied ? is_packed_copy(l, t->name) : is_part_of(k, base, t->name))

@@ -24,6 +24,7 @@ typedef struct nib_merge_item {
     bool embedding;           /* the branch's A is [R, V], its B [D, R], the weight [V, D] */
     bool transposed;          /* the file holds the weight as [in, out] */
     const float *values;
+    size_t first_row;         /* of the weight, in the tensor: it may hold a part of the rows */
     nib_linear *const *slices; /* plan.shape[0] linears; borrowed from the model */
 } nib_merge_item;
 

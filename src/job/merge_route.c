@@ -23,8 +23,9 @@ static nib_held held_of(const nib_merge_route *r)
     for (size_t i = 0; m->stored.format && i < m->linear_count; i++) {
         const nib_linear *l = m->linears[i];
         const nib_weight *w = l->frozen ? l->frozen : l->weight;
-        if (nib_weight_is_dense(w)) continue;
-        held.form = nib_weight_form(w);
+        const nib_form form = nib_weight_form(w);
+        if (nib_form_is_dense(&form)) continue;
+        held.form = form;
         break;
     }
     return held;

@@ -74,7 +74,7 @@ static void merge_rows(void *arg, size_t tile, unsigned worker)
     const work *k = arg;
     const nib_merge_item *item = k->item;
     size_t width = nib_merge_row_width(item), first = tile * TILE_ROWS;
-    size_t row0 = k->row0 + first, count = nib_min(TILE_ROWS, k->count - first);
+    size_t row0 = item->first_row + k->row0 + first, count = nib_min(TILE_ROWS, k->count - first);
     float *to = k->r->wide + first * width, *delta = k->r->delta + worker * k->r->widest;
 
     if (item->transposed) nib_weight_decode_columns(item->weight, row0, row0 + count, to);

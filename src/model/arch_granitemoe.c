@@ -20,8 +20,10 @@ static void read_granitemoe(nib_reader *r, void *config)
 nib_value nib_granite_experts(nib_build *b, const nib_llama *llama, int i, nib_value h)
 {
     /* The files' names, which are transformers 4's too, and transformers 5's. */
-    static const nib_stack_names names = { "input_linear.weight", "output_linear.weight",
-                                           "experts.gate_up_proj", "experts.down_proj" };
+    static const nib_stack_names names = { .gate_up = "input_linear.weight",
+                                           .down = "output_linear.weight",
+                                           .gate_up_also = "experts.gate_up_proj",
+                                           .down_also = "experts.down_proj" };
     const nib_moe *m = (const nib_moe *)llama;
     nib_value logits = nib_apply_router(b, h, m->route.experts,
                                         "model.layers.%d.block_sparse_moe.router.layer", i);

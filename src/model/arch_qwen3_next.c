@@ -202,6 +202,10 @@ static nib_value apply_rule(nib_build *b, const qwen3_next *s, int i, nib_value 
     return project(b, o, m->width, "out_proj", i);
 }
 
+/* As released; transformers 5 saves them, and quantizers pack them, one by one. */
+static const nib_stack_names stacks = { .gate_up = "gate_up_proj", .down = "down_proj",
+                                        .apart = nib_expert_names };
+
 static nib_value feed_forward(nib_build *b, const qwen3_next *s, int i, nib_value h)
 {
     static const char of[] = "model.layers.%d.mlp.experts", router[] = "model.layers.%d.mlp.gate";
@@ -211,7 +215,7 @@ static nib_value feed_forward(nib_build *b, const qwen3_next *s, int i, nib_valu
     nib_value logits = s->stacked ? nib_apply_bare_router(b, h, m->route.experts, false, router, i)
                                   : nib_apply_router(b, h, m->route.experts, router, i);
     nib_experts e = nib_route(b, logits, &m->route);
-    nib_value x = s->stacked ? nib_apply_stacked_experts(b, m, e, i, h, of, nib_expert_stacks)
+    nib_value x = s->stacked ? nib_apply_stacked_experts(b, m, e, i, h, of, stacks)
                              : nib_apply_gated_experts(b, m, e, i, h, of, nib_expert_names);
     nib_value shared = nib_apply_shared_expert(b, m, i, h, "model.layers.%d.mlp.shared_expert");
     nib_value gate = nib_apply_linear(b, h, 1, false, "model.layers.%d.mlp.shared_expert_gate", i);

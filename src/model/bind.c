@@ -118,6 +118,16 @@ static nib_status check_shape(const nib_bind *b, const char *module, const nib_w
                     b->model->dir, module, w->out, w->in, out, in);
 }
 
+/* The modules of an expert in files that have each apart. */
+static nib_status name_apart(const nib_model *m, nib_linear *l, const nib_linear_spec *spec,
+                             nib_error *err)
+{
+    for (size_t i = 0; i < NIB_COUNT(l->apart) && spec->apart[i]; i++)
+        if (!(l->apart[i] = library_name(m, spec->apart[i])))
+            return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", l->name);
+    return NIB_OK;
+}
+
 static nib_status add_linear(nib_model *m, nib_linear *l, nib_error *err)
 {
     if (!nib_grow(m->ctx, &m->linears, &m->linear_capacity, m->linear_count + 1,
@@ -133,6 +143,8 @@ static void free_linear(nib_ctx *ctx, nib_linear *l)
     if (l->owns_weight) nib_weight_destroy(ctx, l->weight);
     nib_free(ctx, l->stack);
     nib_free(ctx, l->stack_also);
+    nib_free(ctx, l->apart[0]);
+    nib_free(ctx, l->apart[1]);
     nib_free(ctx, l->bias);
     nib_free(ctx, l->bias_name);
     nib_free(ctx, l->name);
@@ -192,7 +204,9 @@ static nib_status bind_weight_and_bias(nib_bind *b, nib_linear *l, const nib_lin
     nib_bind_spec wanted = { .out = spec->out, .in = spec->in, .transposed = spec->transposed,
                              .quantizable = !spec->head && !spec->parameter, .head = spec->head,
                              .stays_dense = l->of_head, .stack = l->stack, .slice = spec->slice,
-                             .slices = spec->slices };
+                             .slices = spec->slices,
+                             .apart = { l->apart[0], l->apart[1] },
+                             .sources = l->apart_sources };
     nib_status status;
 
     if (is_new(b, spec, l->name)) return nib_new_head(b->model, l, spec, b->options, err);
@@ -228,7 +242,8 @@ static nib_status bind_linear(void *self, const char *module, const nib_linear_s
     l->of_head = spec->head || spec->may_be_new || nib_arch_is_of_head(m->config->arch, l->name);
     l->bypassed = spec->bypassed;
     l->slice = spec->slice;
-    status = bind_weight_and_bias(b, l, spec, err);
+    status = name_apart(m, l, spec, err);
+    if (!status) status = bind_weight_and_bias(b, l, spec, err);
     if (!status) status = add_linear(m, l, err);
     if (status) goto done;
     if (spec->head) m->head = l;

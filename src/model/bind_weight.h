@@ -2,29 +2,7 @@
 #ifndef NIB_MODEL_BIND_WEIGHT_H
 #define NIB_MODEL_BIND_WEIGHT_H
 
-#include "model/bind.h"
-
-/* The part of a head's own tensor in a norm of NIB_NORM_APART. */
-#define NIB_NORM_APART_PART ".norms.%zu.weight"
-
-enum { NIB_BIND_NAME_ROOM = NIB_MODULE_NAME_ROOM };
-
-/* The tensor module + part ("model.norm" ".weight"), whose whole name comes back in `name`; NULL:
- * absent, as all are without tensors. */
-const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const char *part,
-                                char name[NIB_BIND_NAME_ROOM]);
-
-/* What is asked of a weight: its shape, and whether it is encoded while loading. */
-typedef struct nib_bind_spec {
-    size_t out, in;   /* of one that is not there; one that is has the file's, which the caller
-                         checks */
-    bool transposed;  /* a dense one lies in the file as [in, out] */
-    bool quantizable; /* a format may hold it packed */
-    bool stays_dense; /* though it is quantizable, it is not encoded here */
-    const char *stack; /* the tensor of which it is slice `slice` of `slices`, or NULL */
-    size_t slice, slices;
-    bool head, embedding; /* what it is of */
-} nib_bind_spec;
+#include "model/bind_stored.h"
 
 /* The weight of `module`, the caller's to destroy.  Counts it in the model's sums.
  * NIB_E_MISMATCH, NIB_E_UNSUPPORTED and NIB_E_FORMAT naming the tensor; NIB_E_INTERRUPTED. */

@@ -79,6 +79,11 @@ nib_value nib_apply_stacked_experts(nib_build *b, const nib_moe *m, nib_experts 
                              .also = names.gate_up_also };
     nib_expert_spec back = { names.down, m->m.width, NIB_EXPERT_STACK, .also = names.down_also };
 
+    if (names.apart) {
+        both.apart[0] = names.apart[0];
+        both.apart[1] = names.apart[1];
+        back.apart[0] = names.apart[2];
+    }
     x = nib_dispatch(b, x, e);
     x = nib_apply_experts(b, x, e, both, of, i);
     x = nib_gate(b, nib_columns_of(b, x, 0, m->inner), nib_columns_of(b, x, m->inner, m->inner),

@@ -26,9 +26,11 @@ nib_value nib_apply_gated_experts(nib_build *b, const nib_moe *m, nib_experts e,
                                   const char *experts, const char *const names[3]);
 /* The same where gate and up, in this order, are the rows of one tensor of all experts
  * [experts, 2 inner, width], and down another: their names in M, and in another version of the
- * reference, or NULL. */
+ * reference, or NULL.  apart: gate, up and down of each expert in files that have them so, or
+ * NULL. */
 typedef struct nib_stack_names {
     const char *gate_up, *down, *gate_up_also, *down_also;
+    const char *const *apart;
 } nib_stack_names;
 nib_value nib_apply_stacked_experts(nib_build *b, const nib_moe *m, nib_experts e, int i,
                                     nib_value x, const char *of, nib_stack_names names);

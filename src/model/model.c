@@ -112,9 +112,10 @@ static void note_experts(const nib_model *m, bool asked)
     if (!m->asked.format && !m->stored.format) return;
     for (size_t i = 0; i < m->linear_count; i++) {
         const nib_linear *l = m->linears[i];
+        const nib_form form = nib_weight_form(l->weight);
         if (!l->stack) continue;
         tensors += l->slice == 0;
-        dense += l->slice == 0 && nib_weight_is_dense(l->weight);
+        dense += l->slice == 0 && nib_form_is_dense(&form);
         bytes += l->weight->bytes;
     }
     if (dense)
@@ -256,6 +257,8 @@ void nib_model_close(nib_model *m)
         if (l->owns_weight) nib_weight_destroy(m->ctx, l->weight);
         nib_free(m->ctx, l->stack);
         nib_free(m->ctx, l->stack_also);
+        nib_free(m->ctx, l->apart[0]);
+        nib_free(m->ctx, l->apart[1]);
         nib_free(m->ctx, l->bias);
         nib_free(m->ctx, l->bias_name);
         nib_free(m->ctx, l->name);

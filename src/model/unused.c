@@ -149,6 +149,8 @@ nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors,
         const nib_linear *l = m->linears[i];
         if (l->stack) claim_stack(m, tensors, &c, l->stack);
         else claim_module(m, tensors, &c, l->name);
+        for (size_t k = 0; k < NIB_COUNT(l->apart) && l->apart[k]; k++)
+            claim_module(m, tensors, &c, l->apart[k]);
         if (l->bias_name)
             nib_claim(m->ctx, &c, nib_model_tensor(tensors, m->config, l->bias_name));
     }

@@ -15,16 +15,20 @@
 enum { MOST = 64 };
 
 typedef struct golden {
-    const char *name, *model;
+    const char *name, *model; /* a folder of tests/golden/parameters, of tests/golden */
     bool swapped; /* written under transformers 4 for tensors of [E, in, out] */
 } golden;
 
 static const golden all[] = {
-    { "gpt-oss", "gpt-oss", false },       { "gpt-oss-swapped", "gpt-oss", true },
-    { "one", "gpt-oss", false },           { "granitemoe", "granitemoe", false },
-    { "qwen3-5-moe", "qwen3-5-moe", false },
-    { "granitemoe-names-5", "granitemoe", false },
+    { "gpt-oss", "models/gpt-oss", false },
+    { "gpt-oss-swapped", "models/gpt-oss", true },
+    { "one", "models/gpt-oss", false },
+    { "granitemoe", "models/granitemoe", false },
+    { "qwen3-5-moe", "models/qwen3-5-moe", false },
+    { "granitemoe-names-5", "models/granitemoe", false },
+    { "qwen3-5-moe", "experts/dense", false }, /* the same model, its experts apart */
 };
+static const golden *const together = &all[4], *const apart = &all[6];
 
 typedef struct fixture {
     nib_ctx *ctx;
@@ -62,8 +66,7 @@ static void begin(fixture *f, const golden *g)
 
     *f = (fixture){ .ctx = test_ctx_threads(2, NULL) };
     snprintf(f->dir, sizeof f->dir, "%s/%s", test_data("tests/golden/parameters"), g->name);
-    snprintf(f->model_dir, sizeof f->model_dir, "%s/%s", test_data("tests/golden/models"),
-             g->model);
+    snprintf(f->model_dir, sizeof f->model_dir, "%s/%s", test_data("tests/golden"), g->model);
     open_file(f->ctx, f->dir, "expected.safetensors", &f->expected);
     open_model(f, f->model_dir);
     REQUIRE_OK(nib_adapter_open(f->model, f->dir, 0, true, &f->adapter, &err), err);
@@ -88,11 +91,9 @@ static void end(fixture *f)
     test_ctx_release(f->ctx);
 }
 
-static void check_logits(fixture *f, const char *what)
+static void compute(fixture *f, float *logits)
 {
-    const nib_tensor *want = nib_tensors_find(f->expected, "logits");
     size_t rows = f->batch.axes[NIB_TOKENS].count;
-    float *got = test_guarded(want->bytes), worst = 0, most = 0;
     nib_plan *plan;
     nib_run *run;
     nib_error err;
@@ -100,7 +101,17 @@ static void check_logits(fixture *f, const char *what)
     REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, rows, rows, &plan, &err), err);
     REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 64, &run, &err), err);
     nib_run_forward(run, &f->batch);
-    nib_run_logits(run, 0, rows, got);
+    nib_run_logits(run, 0, rows, logits);
+    nib_run_destroy(run);
+    nib_plan_destroy(f->ctx, plan);
+}
+
+static void check_logits(fixture *f, const char *what)
+{
+    const nib_tensor *want = nib_tensors_find(f->expected, "logits");
+    float *got = test_guarded(want->bytes), worst = 0, most = 0;
+
+    compute(f, got);
     for (size_t i = 0; i < want->elements; i++) {
         float w = ((const float *)want->data)[i], d = fabsf(got[i] - w);
         most = fmaxf(most, fabsf(w));
@@ -108,8 +119,6 @@ static void check_logits(fixture *f, const char *what)
     }
     CHECK(worst <= 1e-4f * most, "%s: logits differ by %g of %g", what, (double)worst,
           (double)most);
-    nib_run_destroy(run);
-    nib_plan_destroy(f->ctx, plan);
 }
 
 /* The gradients in the place of the values, mean of the rows, so that saving lays them out. */
@@ -222,7 +231,7 @@ static void test_merged(void)
         nib_merge_options o = { .out = out, .dtype = "float32" };
 
         begin(&f, &all[i]);
-        snprintf(out, sizeof out, "%s/%s", dir, all[i].name);
+        snprintf(out, sizeof out, "%s/%zu", dir, i);
         o.model = f.model_dir;
         o.adapter = f.dir;
         REQUIRE_OK(nib_merge(f.ctx, &o, &err), err);
@@ -233,6 +242,90 @@ static void test_merged(void)
         check_logits(&f, all[i].name);
         end(&f);
     }
+}
+
+/* --- experts apart --- */
+
+/* Whether each expert lies apart or all lie in one tensor: the same bits forward and backward. */
+static void test_same_bits(void)
+{
+    const golden *const two[] = { together, apart };
+    fixture f[2];
+    float *logits[2];
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < NIB_COUNT(f); i++) {
+        begin(&f[i], two[i]);
+        bytes = nib_tensors_find(f[i].expected, "logits")->bytes;
+        logits[i] = test_guarded(bytes);
+        compute(&f[i], logits[i]);
+        step(&f[i], two[i]->model);
+    }
+    CHECK(memcmp(logits[0], logits[1], bytes) == 0, "other logits");
+    REQUIRE(f[0].adapter->params.count == f[1].adapter->params.count);
+    for (size_t i = 0; i < f[0].adapter->params.count; i++) {
+        const nib_param *a = f[0].adapter->params.items[i], *b = f[1].adapter->params.items[i];
+        CHECK(memcmp(a->value, b->value, nib_param_count(a) * sizeof(float)) == 0,
+              "the gradient of %s is another", a->name);
+    }
+    end(&f[0]);
+    end(&f[1]);
+}
+
+/* The values of tensor `t` are those of `whole` from value `at` on. */
+static void check_piece(const nib_tensor *t, const nib_tensor *whole, size_t at)
+{
+    size_t each = nib_dtype_bytes(t->dtype);
+
+    CHECK(t->dtype == whole->dtype && (at + t->elements) * each <= whole->bytes &&
+              memcmp(t->data, (const char *)whole->data + at * each, t->bytes) == 0,
+          "%s is no part of %s", t->name, whole->name);
+}
+
+/* Merged, each form stays as it is, with the same values. */
+static void test_forms_stay(void)
+{
+    const golden *const two[] = { together, apart };
+    nib_ctx *ctx = test_ctx();
+    nib_tensors *t[2], *source;
+    size_t pieces = 0;
+    nib_error err;
+
+    for (size_t i = 0; i < 2; i++) {
+        char dir[600], model[600], adapter[600];
+        nib_merge_options o = { .model = model, .adapter = adapter, .out = dir };
+
+        snprintf(dir, sizeof dir, "%s/form-%zu", test_tmpdir(), i);
+        snprintf(model, sizeof model, "%s/%s", test_data("tests/golden"), two[i]->model);
+        snprintf(adapter, sizeof adapter, "%s/%s", test_data("tests/golden/parameters"),
+                 two[i]->name);
+        REQUIRE_OK(nib_merge(ctx, &o, &err), err);
+        open_file(ctx, dir, "model.safetensors", &t[i]);
+        if (i == 1) open_file(ctx, model, "model.safetensors", &source);
+    }
+    REQUIRE(nib_tensors_count(t[1]) == nib_tensors_count(source));
+    for (size_t i = 0; i < nib_tensors_count(t[1]); i++) {
+        const nib_tensor *one = nib_tensors_at(t[1], i), *whole;
+        size_t layer, expert;
+        char part[16], name[100];
+
+        CHECK(nib_tensors_find(source, one->name), "%s is new", one->name);
+        if (sscanf(one->name, "model.layers.%zu.mlp.experts.%zu.%15[a-z]_proj.weight", &layer,
+                   &expert, part) != 3)
+            continue;
+        pieces++;
+        snprintf(name, sizeof name, "model.layers.%zu.mlp.experts.%s", layer,
+                 *part == 'd' ? "down_proj" : "gate_up_proj");
+        whole = nib_tensors_find(t[0], name);
+        REQUIRE(whole, "%s", name);
+        check_piece(one, whole, (expert * (*part == 'd' ? 1 : 2) + (*part == 'u')) * one->elements);
+        CHECK(memcmp(one->data, nib_tensors_find(source, one->name)->data, one->bytes) != 0,
+              "%s is not merged", one->name);
+    }
+    CHECK(pieces == 9, "%zu tensors of experts", pieces);
+    nib_tensors_close(source);
+    nib_tensors_close(t[0]);
+    nib_tensors_close(t[1]);
 }
 
 /* A new one: the names that mean nothing, and what PEFT refuses too. */
@@ -293,6 +386,8 @@ int main(void)
     static const test_case cases[] = {
         { "logits, gradients and files are PEFT's", test_numbers },
         { "merged, the model gives the same logits", test_merged },
+        { "experts apart give the same bits as in one tensor", test_same_bits },
+        { "merged, experts stay apart or together", test_forms_stay },
         { "a new adapter, and names that mean nothing", test_created },
         { "names of two versions", test_two_versions },
     };
