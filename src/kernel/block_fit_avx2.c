@@ -1,301 +1,271 @@
 /* block_fit_avx2.c - the fits of values to the blocks of ggml: a lane for each of eight parts, so
- * that sums run in the order of the index. */
+ * that sums run in the order of the index.  Two sums side by side, of two sets of parts or of two
+ * candidates, for each addition waits for the one before. */
+#include <math.h>
+
+#include "kernel/block_fit_simd.h"
 #include "kernel/kernels.h"
-#include "kernel/simd.h"
 
-enum { PARTS = NIB_FIT_PARTS, OFFSET = NIB_FIT_OFFSET, SIGNED = NIB_FIT_SIGNED };
-
-/* --- lanes --- */
-
-NIB_INLINE void turn(size_t n, const float *x, V to[])
-{
-    for (size_t i = 0; i < n; i++)
-        to[i] = _mm256_setr_ps(x[i], x[n + i], x[2 * n + i], x[3 * n + i], x[4 * n + i],
-                               x[5 * n + i], x[6 * n + i], x[7 * n + i]);
-}
-
-/* Codes of lanes where `where` is not 0. */
-NIB_INLINE void put_codes(size_t n, const __m256i codes[], const float where[PARTS], uint8_t *to)
-{
-    for (size_t i = 0; i < n; i++) {
-        int32_t lanes[PARTS];
-        _mm256_storeu_si256((__m256i *)(void *)lanes, codes[i]);
-        for (size_t j = 0; j < PARTS; j++)
-            if (!where || where[j] != 0) to[j * n + i] = (uint8_t)lanes[j];
-    }
-}
-
-/* nib_clamp(nib_nearest(x)): what has no integer is the least one in both. */
-NIB_INLINE __m256i nearest(V x, int least, int most)
-{
-    return _mm256_min_epi32(_mm256_max_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(least)),
-                            _mm256_set1_epi32(most));
-}
-
-NIB_INLINE V greater(V a, V b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
-NIB_INLINE V either(V mask, V yes, V no) { return _mm256_blendv_ps(no, yes, mask); }
-NIB_INLINE V divided(V a, V b) { return _mm256_div_ps(a, b); }
+enum { SIDES = 2 };
 
 /* --- a scale and a least value --- */
-
-typedef struct values { V x[OFFSET], w[OFFSET]; } values;
-
-NIB_INLINE void weigh(values *v)
-{
-    V sum = v_zero(), mean;
-
-    for (size_t i = 0; i < OFFSET; i++) sum = v_add(sum, v_mul(v->x[i], v->x[i]));
-    mean = _mm256_sqrt_ps(divided(sum, v_set(OFFSET)));
-    for (size_t i = 0; i < OFFSET; i++) v->w[i] = v_add(mean, v_abs(v->x[i]));
-}
 
 /* How x becomes a code, and a code a value. */
 typedef struct scaling { V iscale, least, scale1, least1; } scaling;
 
-NIB_INLINE __m256i code_of(const scaling *s, V x, int most)
+/* Eight parts; now: the candidate, better: where its codes have a solution. */
+typedef struct set {
+    V x[MOST_SIZE], w[MOST_SIZE], codes[MOST_SIZE];
+    V all_w, all_x, least, most, best, better;
+    scaling now, found;
+} set;
+
+NIB_INLINE void weigh(set *s)
+{
+    V sum = v_zero(), mean;
+
+    for (size_t i = 0; i < MOST_SIZE; i++) sum = v_add(sum, v_mul(s->x[i], s->x[i]));
+    mean = v_sqrt(v_div(sum, v_set(MOST_SIZE)));
+    for (size_t i = 0; i < MOST_SIZE; i++) s->w[i] = v_add(mean, v_abs(s->x[i]));
+}
+
+NIB_INLINE void read(set *s, const float *x, const float *w)
+{
+    turn(MOST_SIZE, x, s->x);
+    if (w) turn(MOST_SIZE, w, s->w);
+    else weigh(s);
+    s->least = s->most = s->x[0];
+    s->all_w = s->w[0];
+    s->all_x = v_mul(s->w[0], s->x[0]);
+    for (size_t i = 1; i < MOST_SIZE; i++) {
+        s->least = v_min(s->x[i], s->least);
+        s->most = v_max(s->x[i], s->most);
+        s->all_w = v_add(s->all_w, s->w[i]);
+        s->all_x = v_add(s->all_x, v_mul(s->w[i], s->x[i]));
+    }
+    s->least = either(greater(s->least, v_zero()), v_zero(), s->least);
+}
+
+/* levels / range, which is infinite where values are next to nothing: 0 then, and so the codes. */
+NIB_INLINE V inverse(V quotient)
+{
+    return _mm256_and_ps(quotient, greater(v_set(INFINITY), v_abs(quotient)));
+}
+
+NIB_INLINE V code_of(const scaling *s, V x, int most)
 {
     return nearest(v_mul(s->iscale, v_sub(x, s->least)), 0, most);
 }
 
-NIB_INLINE V squared_error(const values *v, const V codes[OFFSET], const scaling *s)
+/* Of the candidates' codes. */
+NIB_INLINE void squared_errors(const set *s, int sides, V *error)
 {
-    V error = v_zero();
-
-    for (size_t i = 0; i < OFFSET; i++) {
-        V d = v_sub(v_add(v_mul(s->scale1, codes[i]), s->least1), v->x[i]);
-        error = v_add(error, v_mul(v->w[i], v_mul(d, d)));
-    }
-    return error;
+    for (int j = 0; j < sides; j++) error[j] = v_zero();
+    for (size_t i = 0; i < MOST_SIZE; i++)
+        for (int j = 0; j < sides; j++) {
+            const scaling *now = &s[j].now;
+            V d = v_sub(v_add(v_mul(now->scale1, s[j].codes[i]), now->least1), s[j].x[i]);
+            error[j] = v_add(error[j], v_mul(s[j].w[i], v_mul(d, d)));
+        }
 }
 
-/* The best scale and least value for the codes; lanes where there are such. */
-NIB_INLINE V solve(const values *v, V all_w, V all_x, int most, scaling *s, V codes[OFFSET])
+/* The candidates' codes, and the best scale and least value for them. */
+NIB_INLINE void solve(set *s, int sides, int most)
 {
-    V l = v_zero(), l2 = v_zero(), xl = v_zero(), d, above;
+    V l[SIDES], l2[SIDES], xl[SIDES];
 
-    for (size_t i = 0; i < OFFSET; i++) {
-        V wl;
-        codes[i] = _mm256_cvtepi32_ps(code_of(s, v->x[i], most));
-        wl = v_mul(v->w[i], codes[i]);
-        l = v_add(l, wl);
-        l2 = v_add(l2, v_mul(wl, codes[i]));
-        xl = v_add(xl, v_mul(wl, v->x[i]));
+    for (int j = 0; j < sides; j++) l[j] = l2[j] = xl[j] = v_zero();
+    for (size_t i = 0; i < MOST_SIZE; i++)
+        for (int j = 0; j < sides; j++) {
+            V code = code_of(&s[j].now, s[j].x[i], most), wl = v_mul(s[j].w[i], code);
+            s[j].codes[i] = code;
+            l[j] = v_add(l[j], wl);
+            l2[j] = v_add(l2[j], v_mul(wl, code));
+            xl[j] = v_add(xl[j], v_mul(wl, s[j].x[i]));
+        }
+    for (int j = 0; j < sides; j++) {
+        V w = s[j].all_w, x = s[j].all_x, above;
+        V d = v_sub(v_mul(w, l2[j]), v_mul(l[j], l[j]));
+        V scale1 = v_div(v_sub(v_mul(w, xl[j]), v_mul(x, l[j])), d);
+        V least1 = v_div(v_sub(v_mul(l2[j], x), v_mul(l[j], xl[j])), d);
+        above = greater(least1, v_zero());
+        s[j].now.scale1 = either(above, v_div(xl[j], l2[j]), scale1);
+        s[j].now.least1 = either(above, v_zero(), least1);
+        s[j].better = greater(d, v_zero());
     }
-    d = v_sub(v_mul(all_w, l2), v_mul(l, l));
-    s->scale1 = divided(v_sub(v_mul(all_w, xl), v_mul(all_x, l)), d);
-    s->least1 = divided(v_sub(v_mul(l2, all_x), v_mul(l, xl)), d);
-    above = greater(s->least1, v_zero());
-    s->scale1 = either(above, divided(xl, l2), s->scale1);
-    s->least1 = either(above, v_zero(), s->least1);
-    return greater(d, v_zero());
 }
 
 /* The best of all candidates: what its codes are made with, and what they decode with. */
-NIB_INLINE scaling search(const nib_fit *f, const values *v, V all_w, V all_x, V least, V most)
+NIB_INLINE void search(set *s, int sides, const nib_fit *f)
 {
-    V range = v_sub(most, least), best, codes[OFFSET], now = least;
-    scaling found = { .iscale = divided(v_set((float)f->most), range), .least = least,
-                      .least1 = least };
+    V error[SIDES];
 
-    found.scale1 = divided(v_set(1), found.iscale);
-    for (size_t i = 0; i < OFFSET; i++)
-        codes[i] = _mm256_cvtepi32_ps(code_of(&found, v->x[i], f->most));
-    best = squared_error(v, codes, &found);
-    for (int step = 0; step <= f->steps; step++) {
-        V levels = v_set(f->first + f->step * (float)step + (float)f->most), error, better;
-        scaling s = { .iscale = divided(levels, v_sub(most, now)), .least = now };
-        better = solve(v, all_w, all_x, f->most, &s, codes);
-        error = squared_error(v, codes, &s);
-        better = _mm256_and_ps(better, greater(best, error));
-        best = either(better, error, best);
-        found.iscale = either(better, s.iscale, found.iscale);
-        found.least = either(better, s.least, found.least);
-        found.scale1 = either(better, s.scale1, found.scale1);
-        found.least1 = now = either(better, s.least1, now);
+    for (int j = 0; j < sides; j++) {
+        V quotient = v_div(v_set((float)f->most), v_sub(s[j].most, s[j].least));
+        s[j].now = (scaling){ .iscale = inverse(quotient), .least = s[j].least,
+                              .scale1 = v_div(v_set(1), quotient), .least1 = s[j].least };
+        s[j].found = s[j].now;
+        for (size_t i = 0; i < MOST_SIZE; i++)
+            s[j].codes[i] = code_of(&s[j].now, s[j].x[i], f->most);
     }
-    return found;
+    squared_errors(s, sides, error);
+    for (int j = 0; j < sides; j++) s[j].best = error[j];
+    for (int step = 0; step <= f->steps; step++) {
+        V levels = v_set(f->first + f->step * (float)step + (float)f->most);
+        for (int j = 0; j < sides; j++) {
+            s[j].now.least = s[j].found.least1;
+            s[j].now.iscale = inverse(v_div(levels, v_sub(s[j].most, s[j].now.least)));
+        }
+        solve(s, sides, f->most);
+        squared_errors(s, sides, error);
+        for (int j = 0; j < sides; j++) {
+            scaling *found = &s[j].found, *now = &s[j].now;
+            V better = _mm256_and_ps(s[j].better, greater(s[j].best, error[j]));
+            s[j].best = either(better, error[j], s[j].best);
+            found->iscale = either(better, now->iscale, found->iscale);
+            found->least = either(better, now->least, found->least);
+            found->scale1 = either(better, now->scale1, found->scale1);
+            found->least1 = either(better, now->least1, found->least1);
+        }
+    }
 }
 
-void nib_fit_offsets_avx2(const nib_fit *f, const float *x, const float *w, float scales[PARTS],
-                          float below[PARTS], float sums[PARTS], uint8_t *codes)
+NIB_INLINE void fit_sets(int sides, const nib_fit *f, const float *x, const float *w,
+                         float *scales, float *below, float *sums, uint8_t *codes)
 {
-    V least, most, all_w, all_x, same, minus = v_set(-0.0f);
-    __m256i made[OFFSET];
-    values v;
-    scaling s;
+    const V minus = v_set(-0.0f);
+    set s[SIDES];
 
-    turn(OFFSET, x, v.x);
-    if (w) turn(OFFSET, w, v.w);
-    else weigh(&v);
-    least = most = v.x[0];
-    all_w = v.w[0];
-    all_x = v_mul(v.w[0], v.x[0]);
-    for (size_t i = 1; i < OFFSET; i++) {
-        least = _mm256_min_ps(v.x[i], least);
-        most = _mm256_max_ps(v.x[i], most);
-        all_w = v_add(all_w, v.w[i]);
-        all_x = v_add(all_x, v_mul(v.w[i], v.x[i]));
+    for (int j = 0; j < sides; j++)
+        read(&s[j], x + PARTS * MOST_SIZE * j, w ? w + PARTS * MOST_SIZE * j : NULL);
+    search(s, sides, f);
+    for (int j = 0; j < sides; j++) {
+        V same = _mm256_cmp_ps(s[j].most, s[j].least, _CMP_LE_OQ);
+        __m256i made[MOST_SIZE];
+        for (size_t i = 0; i < MOST_SIZE; i++) {
+            V code = code_of(&s[j].found, s[j].x[i], f->most);
+            made[i] = _mm256_cvtps_epi32(_mm256_andnot_ps(same, code));
+        }
+        put_codes(MOST_SIZE, made, NULL, codes + PARTS * MOST_SIZE * j);
+        v_store(sums + PARTS * j, s[j].all_w);
+        v_store(scales + PARTS * j, _mm256_andnot_ps(same, s[j].found.scale1));
+        v_store(below + PARTS * j,
+                _mm256_xor_ps(either(same, s[j].least, s[j].found.least1), minus));
     }
-    least = either(greater(least, v_zero()), v_zero(), least);
-    same = _mm256_cmp_ps(most, least, _CMP_LE_OQ);
-    s = search(f, &v, all_w, all_x, least, most);
-    for (size_t i = 0; i < OFFSET; i++)
-        made[i] = _mm256_andnot_si256(_mm256_castps_si256(same), code_of(&s, v.x[i], f->most));
-    put_codes(OFFSET, made, NULL, codes);
-    v_store(sums, all_w);
-    v_store(scales, _mm256_andnot_ps(same, s.scale1));
-    v_store(below, _mm256_xor_ps(either(same, least, s.least1), minus));
+}
+
+void nib_fit_offsets_avx2(const nib_fit *f, size_t sets, const float *x, const float *w,
+                          float *scales, float *below, float *sums, uint8_t *codes)
+{
+    for (size_t at, i = 0; i < sets; i += SIDES) {
+        at = PARTS * i;
+        if (i + 1 < sets)
+            fit_sets(2, f, x + MOST_SIZE * at, w ? w + MOST_SIZE * at : NULL, scales + at,
+                     below + at, sums + at, codes + MOST_SIZE * at);
+        else
+            fit_sets(1, f, x + MOST_SIZE * at, w ? w + MOST_SIZE * at : NULL, scales + at,
+                     below + at, sums + at, codes + MOST_SIZE * at);
+    }
 }
 
 void nib_code_offsets_avx2(int most, const float *x, const float d[PARTS], const float dmin[PARTS],
                            uint8_t *codes)
 {
-    __m256i made[OFFSET];
-    V turned[OFFSET];
+    __m256i made[MOST_SIZE];
+    V turned[MOST_SIZE];
 
-    turn(OFFSET, x, turned);
-    for (size_t i = 0; i < OFFSET; i++)
-        made[i] = nearest(divided(v_add(turned[i], v_load(dmin)), v_load(d)), 0, most);
-    put_codes(OFFSET, made, d, codes);
+    turn(MOST_SIZE, x, turned);
+    for (size_t i = 0; i < MOST_SIZE; i++)
+        made[i] = integer(v_div(v_add(turned[i], v_load(dmin)), v_load(d)), 0, most);
+    put_codes(MOST_SIZE, made, d, codes);
 }
 
 /* --- a scale around zero --- */
 
-NIB_INLINE void signed_sums(const V x[SIGNED], const V w[SIGNED], V iscale, int levels, V *xl,
-                            V *l2)
+/* wx: what a value counts, times it. */
+typedef struct around { V x[MOST_SIZE], w[MOST_SIZE], wx[MOST_SIZE]; } around;
+
+NIB_INLINE void signed_sums(const around *a, size_t size, int sides, const V *iscale,
+                            int levels, V *xl, V *l2)
 {
-    *xl = *l2 = v_zero();
-    for (size_t i = 0; i < SIGNED; i++) {
-        V l = _mm256_cvtepi32_ps(nearest(v_mul(iscale, x[i]), -levels, levels - 1));
-        *xl = v_add(*xl, v_mul(v_mul(w[i], x[i]), l));
-        *l2 = v_add(*l2, v_mul(v_mul(w[i], l), l));
-    }
+    for (int j = 0; j < sides; j++) xl[j] = l2[j] = v_zero();
+    for (size_t i = 0; i < size; i++)
+        for (int j = 0; j < sides; j++) {
+            V l = nearest(v_mul(iscale[j], a->x[i]), -levels, levels - 1);
+            xl[j] = v_add(xl[j], v_mul(a->wx[i], l));
+            l2[j] = v_add(l2[j], v_mul(v_mul(a->w[i], l), l));
+        }
 }
 
 /* The inverse scale of the smallest error; *scale: it. */
-NIB_INLINE V signed_search(const V x[SIGNED], const V w[SIGNED], V largest, int levels, V *scale)
+NIB_INLINE V signed_search(const around *a, size_t size, V largest, int levels, V *scale)
 {
-    V iscale = divided(v_set(-(float)levels), largest), xl, l2, best;
+    V iscale = v_div(v_set(-(float)levels), largest), xl[SIDES], l2[SIDES], best;
 
-    signed_sums(x, w, iscale, levels, &xl, &l2);
-    *scale = _mm256_and_ps(_mm256_cmp_ps(l2, v_zero(), _CMP_NEQ_UQ), divided(xl, l2));
-    best = v_mul(*scale, xl);
-    for (int i = -9; i <= 9; i++) {
-        V tried = divided(v_set(-((float)levels + 0.1f * (float)i)), largest), better;
-        if (!i) continue;
-        signed_sums(x, w, tried, levels, &xl, &l2);
-        better = _mm256_and_ps(greater(l2, v_zero()), greater(v_mul(xl, xl), v_mul(best, l2)));
-        iscale = either(better, tried, iscale);
-        *scale = either(better, divided(xl, l2), *scale);
-        best = either(better, v_mul(*scale, xl), best);
+    signed_sums(a, size, 1, &iscale, levels, xl, l2);
+    *scale = _mm256_and_ps(_mm256_cmp_ps(l2[0], v_zero(), _CMP_NEQ_UQ), v_div(xl[0], l2[0]));
+    best = v_mul(*scale, xl[0]);
+    for (int c = 0; c < 18; c += SIDES) {
+        V tried[SIDES];
+        for (int j = 0; j < SIDES; j++) { /* from -9 to 9 without 0 */
+            float i = (float)(c + j - (c + j < 9 ? 9 : 8));
+            tried[j] = v_div(v_set(-((float)levels + 0.1f * i)), largest);
+        }
+        signed_sums(a, size, SIDES, tried, levels, xl, l2);
+        for (int j = 0; j < SIDES; j++) {
+            V better = greater(v_mul(xl[j], xl[j]), v_mul(best, l2[j]));
+            better = _mm256_and_ps(better, greater(l2[j], v_zero()));
+            iscale = either(better, tried[j], iscale);
+            *scale = either(better, v_div(xl[j], l2[j]), *scale);
+            best = either(better, v_mul(*scale, xl[j]), best);
+        }
     }
     return iscale;
 }
 
-void nib_fit_signs_avx2(int levels, const float *x, const float *w, float scales[PARTS],
-                        uint8_t *codes)
+NIB_INLINE void fit_signs(int levels, size_t size, const float *x, const float *w, float *scales,
+                          uint8_t *codes)
 {
-    V turned[SIGNED], counts[SIGNED], most = v_zero(), largest = v_zero(), none, iscale, scale;
-    __m256i made[SIGNED];
+    V most = v_zero(), largest = v_zero(), none, iscale, scale;
+    __m256i made[MOST_SIZE];
+    around a;
 
-    turn(SIGNED, x, turned);
-    if (w) turn(SIGNED, w, counts);
-    for (size_t i = 0; i < SIGNED; i++) {
-        V more = greater(v_abs(turned[i]), most);
-        if (!w) counts[i] = v_mul(turned[i], turned[i]);
-        most = either(more, v_abs(turned[i]), most);
-        largest = either(more, turned[i], largest);
+    turn(size, x, a.x);
+    if (w) turn(size, w, a.w);
+    for (size_t i = 0; i < size; i++) {
+        V more = greater(v_abs(a.x[i]), most);
+        if (!w) a.w[i] = v_mul(a.x[i], a.x[i]);
+        a.wx[i] = v_mul(a.w[i], a.x[i]);
+        most = either(more, v_abs(a.x[i]), most);
+        largest = either(more, a.x[i], largest);
     }
     none = greater(v_set(1e-15f), most);
-    iscale = signed_search(turned, counts, largest, levels, &scale);
-    for (size_t i = 0; i < SIGNED; i++) {
-        made[i] = nearest(v_mul(iscale, turned[i]), -levels, levels - 1);
+    iscale = signed_search(&a, size, largest, levels, &scale);
+    for (size_t i = 0; i < size; i++) {
+        made[i] = integer(v_mul(iscale, a.x[i]), -levels, levels - 1);
         made[i] = _mm256_andnot_si256(_mm256_castps_si256(none),
                                       _mm256_add_epi32(made[i], _mm256_set1_epi32(levels)));
     }
-    put_codes(SIGNED, made, NULL, codes);
+    put_codes(size, made, NULL, codes);
     v_store(scales, _mm256_andnot_ps(none, scale));
 }
 
-void nib_code_signs_avx2(int levels, const float *x, const float d[PARTS], uint8_t *codes)
+void nib_fit_signs_avx2(int levels, size_t size, const float *x, const float *w,
+                        float scales[PARTS], uint8_t *codes)
 {
-    __m256i made[SIGNED];
-    V turned[SIGNED];
+    if (size == 16) fit_signs(levels, 16, x, w, scales, codes);
+    else fit_signs(levels, MOST_SIZE, x, w, scales, codes);
+}
 
-    turn(SIGNED, x, turned);
-    for (size_t i = 0; i < SIGNED; i++)
-        made[i] = _mm256_add_epi32(nearest(divided(turned[i], v_load(d)), -levels, levels - 1),
+void nib_code_signs_avx2(int levels, size_t size, const float *x, const float d[PARTS],
+                         uint8_t *codes)
+{
+    __m256i made[MOST_SIZE];
+    V turned[MOST_SIZE];
+
+    turn(size, x, turned);
+    for (size_t i = 0; i < size; i++)
+        made[i] = _mm256_add_epi32(integer(v_div(turned[i], v_load(d)), -levels, levels - 1),
                                    _mm256_set1_epi32(levels));
-    put_codes(SIGNED, made, d, codes);
-}
-
-/* --- Q8_0 and Q4_0 --- */
-
-/* Integers from 0 to 255, of 32 values, as bytes in order. */
-NIB_INLINE __m256i bytes_of(const __m256i of[4])
-{
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    __m256i bytes = _mm256_packus_epi16(_mm256_packus_epi32(of[0], of[1]),
-                                        _mm256_packus_epi32(of[2], of[3]));
-
-    return _mm256_permutevar8x32_epi32(bytes, order);
-}
-
-/* Of 32 values; v: they. */
-NIB_INLINE float greatest_of(const float *x, V v[4])
-{
-    for (size_t i = 0; i < 4; i++) v[i] = v_load(x + 8 * i);
-    return v_greatest(v_max(v_max(v_abs(v[0]), v_abs(v[1])), v_max(v_abs(v[2]), v_abs(v[3]))));
-}
-
-/* roundf() as a byte: halves away from zero; 0 for what has no integer. */
-NIB_INLINE __m256i rounded(V x)
-{
-    V whole = _mm256_round_ps(x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC), sign = v_set(-0.0f);
-    V more = _mm256_cmp_ps(v_abs(v_sub(x, whole)), v_set(0.5f), _CMP_GE_OQ);
-    V one = _mm256_or_ps(_mm256_and_ps(x, sign), v_set(1));
-
-    return _mm256_and_si256(_mm256_cvtps_epi32(v_add(whole, _mm256_and_ps(more, one))),
-                            _mm256_set1_epi32(255));
-}
-
-void nib_encode_q8_0_avx2(const float *x, uint8_t *block)
-{
-    __m256i codes[4];
-    V v[4], by;
-    float d = greatest_of(x, v) / 127;
-
-    by = v_set(d != 0 ? 1 / d : 0);
-    for (size_t i = 0; i < 4; i++) codes[i] = rounded(v_mul(v[i], by));
-    _mm256_storeu_si256((__m256i *)(void *)nib_put_f16(block, d), bytes_of(codes));
-}
-
-/* The first of 32 values whose size is `most`. */
-NIB_INLINE float first_of_size(const float *x, const V v[4], float most)
-{
-    uint32_t found = 0;
-
-    for (size_t i = 0; i < 4; i++) {
-        V same = _mm256_cmp_ps(v_abs(v[i]), v_set(most), _CMP_EQ_OQ);
-        found |= (uint32_t)_mm256_movemask_ps(same) << 8 * i;
-    }
-    return found ? x[__builtin_ctz(found)] : 0;
-}
-
-void nib_encode_q4_0_avx2(const float *x, uint8_t *block)
-{
-    const __m256i low = _mm256_set1_epi32(15);
-    __m256i codes[4], bytes;
-    V v[4], by;
-    float most = greatest_of(x, v), d = first_of_size(x, v, most) / -8;
-
-    by = v_set(d != 0 ? 1 / d : 0);
-    for (size_t i = 0; i < 4; i++) {
-        codes[i] = _mm256_cvttps_epi32(v_add(v_mul(v[i], by), v_set(8.5f)));
-        codes[i] = _mm256_and_si256(_mm256_min_epi32(codes[i], low), low);
-    }
-    bytes = bytes_of(codes);
-    _mm_storeu_si128((__m128i *)(void *)nib_put_f16(block, d),
-                     _mm_or_si128(_mm256_castsi256_si128(bytes),
-                                  _mm_slli_epi16(_mm256_extracti128_si256(bytes, 1), 4)));
+    put_codes(size, made, d, codes);
 }

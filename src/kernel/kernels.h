@@ -11,7 +11,8 @@
 #include "kernel/adamw8.h"      /* AdamW with 8-bit moments */
 #include "kernel/attention.h"   /* attention forward and backward */
 #include "kernel/awq_dot.h"     /* few rows times AWQ's codes */
-#include "kernel/block_fit.h"   /* their encoders */
+#include "kernel/block_fit.h"   /* their encoders: with a search */
+#include "kernel/block_plain.h" /* without */
 #include "kernel/blocks.h"      /* ggml's block formats */
 #include "kernel/conv.h"        /* depthwise causal convolution */
 #include "kernel/dot4.h"        /* one row times low-bit rows */

@@ -31,8 +31,8 @@ KERNEL_OP(fit_offsets) /* block_fit.h */
 KERNEL_OP(code_offsets)
 KERNEL_OP(fit_signs)
 KERNEL_OP(code_signs)
-KERNEL_OP(encode_q8_0)
-KERNEL_OP(encode_q4_0)
+KERNEL_OP(fit_uneven)
+KERNEL_OP(encode_plain) /* block_plain.h */
 KERNEL_OP(arrange_fixed) /* fixed.h */
 KERNEL_OP(grouped_dot) /* grouped_dot.h */
 KERNEL_OP(grouped_row_dot) /* grouped_row.h */

@@ -8,107 +8,101 @@
 
 #include "quant/block_encode_parts.h"
 
-enum { LEGACY = 32, HALF = LEGACY / 2 };
+enum { LEGACY = NIB_ENCODE_PART, SUPER = NIB_ENCODE_SUPER, PARTS = NIB_ENCODE_PARTS,
+       RUN = NIB_ENCODE_SETS * SUPER };
 
-/* w: how much each value counts; NULL: as without importances. */
-typedef void encode_fn(const nib_kernels *k, const float *x, const float *w, uint8_t *block);
+/* --- blocks of 32 --- */
 
-static float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
-
-static void encode_q8_0(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
+/* Around zero: the scale of the smallest error. */
+static void encode_signed(const nib_kernels *k, size_t sets, const float *x, const float *w,
+                          uint8_t *blocks, int levels)
 {
-    (void)w; /* ggml asks for none */
-    k->encode_q8_0(x, block);
-}
+    size_t bytes = levels == 16 ? 22 : 18;
 
-/* Nibbles of the two halves in one byte each; the fifth bits, where there are such, in front. */
-static void put_codes(uint8_t *to, const uint8_t *codes, bool five)
-{
-    uint32_t high = 0;
-
-    if (five) {
-        for (int i = 0; i < LEGACY; i++) high |= (uint32_t)(codes[i] >> 4) << i;
-        for (int i = 0; i < 4; i++) *to++ = (uint8_t)(high >> 8 * i);
+    for (size_t i = 0; i < sets; i++, x += SUPER, w += SUPER) {
+        uint8_t codes[SUPER];
+        float d[PARTS];
+        k->fit_signs(levels, LEGACY, x, w, d, codes);
+        for (size_t j = 0; j < PARTS; j++, blocks += bytes)
+            nib_put_codes(nib_put_f16(blocks, d[j]), codes + LEGACY * j, levels == 16);
     }
-    for (int i = 0; i < HALF; i++) to[i] = (uint8_t)((codes[i] & 15) | (codes[i + HALF] & 15) << 4);
 }
 
-/* Around zero; with importances the scale of the smallest error. */
-static void encode_signed(const float *x, const float *w, uint8_t *block, int levels)
+/* From the least value, of the smallest error, up. */
+static void encode_offset(const nib_kernels *k, size_t sets, const float *x, const float *w,
+                          uint8_t *blocks, int most)
 {
-    uint8_t codes[LEGACY];
-    float d = w ? nib_fit_signed(x, w, LEGACY, levels, codes) : nib_fit_largest(x, levels, codes);
+    const nib_fit fit = { most, -0.9f, 0.05f, 36 };
+    float d[RUN / LEGACY], below[RUN / LEGACY], sums[RUN / LEGACY];
+    uint8_t codes[RUN];
+    size_t bytes = most == 31 ? 24 : 20;
 
-    put_codes(nib_put_f16(block, d), codes, levels == 16);
+    k->fit_offsets(&fit, sets, x, w, d, below, sums, codes);
+    for (size_t j = 0; j < PARTS * sets; j++, blocks += bytes)
+        nib_put_codes(nib_put_f16(nib_put_f16(blocks, d[j]), -below[j]), codes + LEGACY * j,
+                      most == 31);
 }
 
-/* From the least value up; with importances from one of the smallest error. */
-static void encode_offset(const float *x, const float *w, uint8_t *block, int most_code)
+static void encode_q4_0(const nib_kernels *k, size_t sets, const float *x, const float *w,
+                        uint8_t *blocks)
 {
-    const nib_fit fit = { most_code, -0.9f, 0.05f, 36 };
-    float least = x[0], most = x[0], d, id, below;
-    uint8_t codes[LEGACY];
+    encode_signed(k, sets, x, w, blocks, 8);
+}
+static void encode_q5_0(const nib_kernels *k, size_t sets, const float *x, const float *w,
+                        uint8_t *blocks)
+{
+    encode_signed(k, sets, x, w, blocks, 16);
+}
+static void encode_q4_1(const nib_kernels *k, size_t sets, const float *x, const float *w,
+                        uint8_t *blocks)
+{
+    encode_offset(k, sets, x, w, blocks, 15);
+}
+static void encode_q5_1(const nib_kernels *k, size_t sets, const float *x, const float *w,
+                        uint8_t *blocks)
+{
+    encode_offset(k, sets, x, w, blocks, 31);
+}
 
-    if (w) {
-        d = nib_fit_offset(x, w, &fit, codes, &below);
-        put_codes(nib_put_f16(nib_put_f16(block, d), -below), codes, most_code == 31);
-        return;
+static void encode_iq4_nl(const nib_kernels *k, size_t sets, const float *x, const float *w,
+                          uint8_t *blocks)
+{
+    for (size_t i = 0; i < sets; i++) {
+        uint8_t codes[SUPER];
+        float d[PARTS];
+        k->fit_uneven(x + SUPER * i, w ? w + SUPER * i : NULL, d, codes);
+        for (size_t j = 0; j < PARTS; j++, blocks += 18)
+            nib_put_codes(nib_put_f16(blocks, d[j]), codes + LEGACY * j, false);
     }
-    for (int i = 1; i < LEGACY; i++) {
-        if (x[i] < least) least = x[i];
-        if (x[i] > most) most = x[i];
-    }
-    d = (most - least) / (float)most_code;
-    id = reciprocal(d);
-    for (int i = 0; i < LEGACY; i++) {
-        int code = (int)((x[i] - least) * id + 0.5f);
-        codes[i] = (uint8_t)(code > most_code ? most_code : code);
-    }
-    put_codes(nib_put_f16(nib_put_f16(block, d), least), codes, most_code == 31);
 }
 
-static void encode_q4_0(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
-{
-    if (w) encode_signed(x, w, block, 8);
-    else k->encode_q4_0(x, block);
-}
-static void encode_q5_0(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
-{
-    (void)k;
-    encode_signed(x, w, block, 16);
-}
-static void encode_q4_1(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
-{
-    (void)k;
-    encode_offset(x, w, block, 15);
-}
-static void encode_q5_1(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
-{
-    (void)k;
-    encode_offset(x, w, block, 31);
-}
+/* --- all --- */
 
 /* With importances a value counts importance times the root of its square and of a mean of squares:
  * `over` values, times `times`. */
 typedef enum mean { MEAN_NONE, MEAN_ROW, MEAN_BLOCK } mean;
 
-static const struct { encode_fn *encode; mean over; float times; } encoders[NIB_BLOCK_KINDS] = {
-    [NIB_BLOCK_Q8_0] = { encode_q8_0, MEAN_NONE, 0 },
-    [NIB_BLOCK_Q4_0] = { encode_q4_0, MEAN_ROW, 1 },
-    [NIB_BLOCK_Q4_1] = { encode_q4_1, MEAN_ROW, 1 },
-    [NIB_BLOCK_Q5_0] = { encode_q5_0, MEAN_ROW, 1 },
-    [NIB_BLOCK_Q5_1] = { encode_q5_1, MEAN_ROW, 1 },
-    [NIB_BLOCK_Q4_K] = { nib_encode_q4_k, MEAN_BLOCK, 2 },
-    [NIB_BLOCK_Q5_K] = { nib_encode_q5_k, MEAN_BLOCK, 2 },
-    [NIB_BLOCK_Q6_K] = { nib_encode_q6_k, MEAN_NONE, 0 },
-    [NIB_BLOCK_IQ4_NL] = { nib_encode_iq4_nl, MEAN_BLOCK, 2 },
-    [NIB_BLOCK_MXFP4] = { nib_encode_mxfp4, MEAN_NONE, 0 },
+/* plain: without importances there is no search; search NULL: there never is one. */
+typedef struct encoder { nib_encode_fn *search; mean over; float times; bool plain; } encoder;
+
+static const encoder encoders[NIB_BLOCK_KINDS] = {
+    [NIB_BLOCK_Q8_0] = { NULL, MEAN_NONE, 0, true },
+    [NIB_BLOCK_Q4_0] = { encode_q4_0, MEAN_ROW, 1, true },
+    [NIB_BLOCK_Q4_1] = { encode_q4_1, MEAN_ROW, 1, true },
+    [NIB_BLOCK_Q5_0] = { encode_q5_0, MEAN_ROW, 1, true },
+    [NIB_BLOCK_Q5_1] = { encode_q5_1, MEAN_ROW, 1, true },
+    [NIB_BLOCK_Q4_K] = { nib_encode_q4_k, MEAN_BLOCK, 2, false },
+    [NIB_BLOCK_Q5_K] = { nib_encode_q5_k, MEAN_BLOCK, 2, false },
+    [NIB_BLOCK_Q6_K] = { nib_encode_q6_k, MEAN_NONE, 0, false },
+    [NIB_BLOCK_IQ4_NL] = { encode_iq4_nl, MEAN_BLOCK, 2, false },
+    [NIB_BLOCK_MXFP4] = { NULL, MEAN_NONE, 0, true },
 };
 
 bool nib_block_encodes(const char *type, nib_block_kind *kind)
 {
     for (unsigned i = 0; i < NIB_BLOCK_KINDS; i++)
-        if (encoders[i].encode && strcmp(nib_block_layouts[i].name, type) == 0) {
+        if ((encoders[i].search || encoders[i].plain) &&
+            strcmp(nib_block_layouts[i].name, type) == 0) {
             *kind = (nib_block_kind)i;
             return true;
         }
@@ -123,23 +117,53 @@ static float mean_square(const float *x, size_t count, float times)
     return times * sum / (float)count;
 }
 
+/* How much each of `count` values counts, in blocks of `values`; square: of the row. */
+static void weigh(const encoder *e, size_t count, size_t values, float square, const float *x,
+                  const float *importance, float *w)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (e->over == MEAN_BLOCK && i % values == 0)
+            square = mean_square(x + i, values, e->times);
+        w[i] = e->over == MEAN_NONE ? importance[i] : importance[i] * sqrtf(square + x[i] * x[i]);
+    }
+}
+
+/* The end of a row: zeros fill the last 256 values. */
+static void encode_rest(const nib_kernels *k, nib_block_kind kind, size_t count, const float *x,
+                        const float *w, uint8_t *blocks)
+{
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    size_t values = count * l->values;
+    float filled[RUN] = { 0 }, counts[RUN] = { 0 };
+    uint8_t made[RUN];
+
+    assert(values < RUN && RUN / l->values * l->bytes <= sizeof made);
+    memcpy(filled, x, values * sizeof *x);
+    if (w) memcpy(counts, w, values * sizeof *w);
+    encoders[kind].search(k, (values + SUPER - 1) / SUPER, filled, w ? counts : NULL, made);
+    memcpy(blocks, made, count * l->bytes);
+}
+
 void nib_block_encode(const nib_kernels *k, nib_block_kind kind, size_t count,
                       const float *values, const float *importance, uint8_t *blocks)
 {
     const nib_block_layout *l = &nib_block_layouts[kind];
-    mean over = encoders[kind].over;
-    float times = encoders[kind].times, square = 0, w[NIB_ENCODE_SUPER];
+    const encoder *e = &encoders[kind];
+    size_t run = RUN / l->values;
+    float square = 0, w[RUN];
 
-    assert(encoders[kind].encode && l->values <= NIB_ENCODE_SUPER);
-    if (importance && over == MEAN_ROW) square = mean_square(values, count * l->values, times);
-    for (size_t i = 0; i < count; i++) {
-        const float *x = values + i * l->values;
-        const float *own = importance ? importance + i * l->values : NULL;
-        if (own && over != MEAN_NONE) {
-            if (over == MEAN_BLOCK) square = mean_square(x, l->values, times);
-            for (size_t j = 0; j < l->values; j++) w[j] = own[j] * sqrtf(square + x[j] * x[j]);
-            own = w;
-        }
-        encoders[kind].encode(k, x, own, blocks + i * l->bytes);
+    if (e->plain && (!importance || !e->search)) {
+        k->encode_plain(kind, count, values, blocks);
+        return;
+    }
+    assert(e->search);
+    if (importance && e->over == MEAN_ROW)
+        square = mean_square(values, count * l->values, e->times);
+    for (size_t i = 0; i < count; i += run) {
+        size_t n = nib_min(run, count - i), many = n * l->values;
+        const float *x = values + i * l->values, *own = importance ? w : NULL;
+        if (own) weigh(e, many, l->values, square, x, importance + i * l->values, w);
+        if (many % SUPER) encode_rest(k, kind, n, x, own, blocks + i * l->bytes);
+        else e->search(k, many / SUPER, x, own, blocks + i * l->bytes);
     }
 }

@@ -9,7 +9,7 @@
 #include "quant/block_encode_parts.h"
 
 enum { SUPER = NIB_ENCODE_SUPER, PART = NIB_ENCODE_PART, PARTS = NIB_ENCODE_PARTS,
-       SIX_PART = NIB_ENCODE_SIXTEEN, SIX_PARTS = SUPER / SIX_PART };
+       SETS = NIB_ENCODE_SETS, SIX_PART = 16, SIX_PARTS = SUPER / SIX_PART };
 
 /* --- Q4_K and Q5_K --- */
 
@@ -45,16 +45,23 @@ static void code_scales(const float *scales, const float *sums, float *unit,
     *unit = most / 63;
 }
 
-/* d, dmin and the 12 bytes of scales to `block`; codes of all values. */
-static void encode_parts(const nib_kernels *k, const float *x, const float *w, const nib_fit *f,
-                         uint8_t *block, uint8_t *codes)
-{
-    float scales[PARTS], below[PARTS], sums[PARTS], units[2], d[PARTS], dmin[PARTS];
-    uint8_t coded[2][PARTS];
+/* What is fitted to the parts of some blocks; w: with importances. */
+typedef struct parts_fit {
+    const float *w;
+    float scales[SETS * PARTS], below[SETS * PARTS], sums[SETS * PARTS];
+    uint8_t codes[SETS * SUPER];
+} parts_fit;
 
-    k->fit_offsets(f, x, w, scales, below, sums, codes);
-    code_scales(scales, w ? sums : NULL, &units[0], coded[0]);
-    code_scales(below, w ? sums : NULL, &units[1], coded[1]);
+/* d, dmin and the 12 bytes of scales of block `i` to `block`; the codes of all its values anew. */
+static const uint8_t *encode_scales(const nib_kernels *k, int most, size_t i, const float *x,
+                                    parts_fit *fit, uint8_t *block)
+{
+    const float *sums = fit->w ? fit->sums + PARTS * i : NULL;
+    uint8_t coded[2][PARTS], *codes = fit->codes + SUPER * i;
+    float units[2], d[PARTS], dmin[PARTS];
+
+    code_scales(fit->scales + PARTS * i, sums, &units[0], coded[0]);
+    code_scales(fit->below + PARTS * i, sums, &units[1], coded[1]);
     memset(block, 0, 16);
     for (int j = 0; j < PARTS; j++) put_scale(block + 4, j, coded[0][j], coded[1][j]);
     nib_put_f16(nib_put_f16(block, units[0]), units[1]);
@@ -62,29 +69,33 @@ static void encode_parts(const nib_kernels *k, const float *x, const float *w, c
         d[j] = stored(block) * (float)coded[0][j];
         dmin[j] = stored(block + 2) * (float)coded[1][j];
     }
-    k->code_offsets(f->most, x, d, dmin, codes);
+    k->code_offsets(most, x + SUPER * i, d, dmin, codes);
+    return codes;
 }
 
 /* With importances more is tried. */
 static const nib_fit *fit_of(const float *w, const nib_fit fits[2]) { return &fits[w != NULL]; }
 
-void nib_encode_q4_k(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
+static void put_four(const uint8_t *codes, uint8_t *q)
 {
-    static const nib_fit fits[2] = { { 15, -1, 0.1f, 20 }, { 15, -0.9f, 0.05f, 36 } };
-    uint8_t codes[SUPER], *q = block + 16;
-
-    encode_parts(k, x, w, fit_of(w, fits), block, codes);
     for (int j = 0; j < SUPER; j += 2 * PART)
         for (int i = 0; i < PART; i++)
             *q++ = (uint8_t)(codes[j + i] | codes[j + i + PART] << 4);
 }
 
-void nib_encode_q5_k(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
+void nib_encode_q4_k(const nib_kernels *k, size_t sets, const float *x, const float *w,
+                     uint8_t *blocks)
 {
-    static const nib_fit fits[2] = { { 31, -0.5f, 0.1f, 15 }, { 31, -0.9f, 0.05f, 36 } };
-    uint8_t codes[SUPER], *high = block + 16, *q = block + 48;
+    static const nib_fit fits[2] = { { 15, -1, 0.1f, 20 }, { 15, -0.9f, 0.05f, 36 } };
+    parts_fit fit = { .w = w };
 
-    encode_parts(k, x, w, fit_of(w, fits), block, codes);
+    k->fit_offsets(fit_of(w, fits), sets, x, w, fit.scales, fit.below, fit.sums, fit.codes);
+    for (size_t i = 0; i < sets; i++, blocks += 144)
+        put_four(encode_scales(k, 15, i, x, &fit, blocks), blocks + 16);
+}
+
+static void put_five(const uint8_t *codes, uint8_t *high, uint8_t *q)
+{
     memset(high, 0, PART);
     for (int j = 0; j < SUPER; j += 2 * PART)
         for (int i = 0; i < PART; i++) {
@@ -92,6 +103,17 @@ void nib_encode_q5_k(const nib_kernels *k, const float *x, const float *w, uint8
             high[i] |= (uint8_t)((a >> 4) << j / PART | (b >> 4) << (j / PART + 1));
             *q++ = (uint8_t)((a & 15) | (b & 15) << 4);
         }
+}
+
+void nib_encode_q5_k(const nib_kernels *k, size_t sets, const float *x, const float *w,
+                     uint8_t *blocks)
+{
+    static const nib_fit fits[2] = { { 31, -0.5f, 0.1f, 15 }, { 31, -0.9f, 0.05f, 36 } };
+    parts_fit fit = { .w = w };
+
+    k->fit_offsets(fit_of(w, fits), sets, x, w, fit.scales, fit.below, fit.sums, fit.codes);
+    for (size_t i = 0; i < sets; i++, blocks += 176)
+        put_five(encode_scales(k, 31, i, x, &fit, blocks), blocks + 16, blocks + 48);
 }
 
 /* --- Q6_K --- */
@@ -107,13 +129,13 @@ static void put_six(const uint8_t *codes, uint8_t *low, uint8_t *high)
     }
 }
 
-void nib_encode_q6_k(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
+static void encode_q6_k(const nib_kernels *k, const float *x, const float *w, uint8_t *block)
 {
     float scales[SIX_PARTS], d[SIX_PARTS], most = 0, largest = 0, iscale, unit;
     uint8_t codes[SUPER];
 
     for (int h = 0; h < SIX_PARTS; h += PARTS)
-        k->fit_signs(32, x + SIX_PART * h, w ? w + SIX_PART * h : NULL, scales + h,
+        k->fit_signs(32, SIX_PART, x + SIX_PART * h, w ? w + SIX_PART * h : NULL, scales + h,
                      codes + SIX_PART * h);
     for (int j = 0; j < SIX_PARTS; j++)
         if (fabsf(scales[j]) > most) most = fabsf(scales[j]), largest = scales[j];
@@ -128,6 +150,13 @@ void nib_encode_q6_k(const nib_kernels *k, const float *x, const float *w, uint8
         d[j] = unit * (float)code;
     }
     for (int h = 0; h < SIX_PARTS; h += PARTS)
-        k->code_signs(32, x + SIX_PART * h, d + h, codes + SIX_PART * h);
+        k->code_signs(32, SIX_PART, x + SIX_PART * h, d + h, codes + SIX_PART * h);
     for (int t = 0; t < 2; t++) put_six(codes + 128 * t, block + 64 * t, block + 128 + 32 * t);
+}
+
+void nib_encode_q6_k(const nib_kernels *k, size_t sets, const float *x, const float *w,
+                     uint8_t *blocks)
+{
+    for (size_t i = 0; i < sets; i++)
+        encode_q6_k(k, x + SUPER * i, w ? w + SUPER * i : NULL, blocks + 210 * i);
 }

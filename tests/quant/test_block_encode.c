@@ -70,37 +70,51 @@ static void test_golden(void)
     for (size_t level = 0; test_next_variant(&level, &k);) check_golden(&k);
 }
 
-/* Parts whose values are all one, or zero, subnormal, great, of one sign, or halves between codes:
- * every variant gives the reference's bits, with importances and without. */
+/* Parts whose values are all one, or zero of either sign, subnormal, great, of one sign, or halves
+ * between codes. */
+static void make_values(int n, float x[768], float w[768])
+{
+    static const float sizes[] = { 0, 1e-43f, 1e-38f, 1e-15f, 1e-7f, 1e-5f, 1e-3f, 1, 3, 1e4f,
+                                   1e8f, 1e38f };
+    size_t count = n % 3 ? NIB_COUNT(sizes) - 2 : NIB_COUNT(sizes);
+
+    for (int i = 0; i < 768; i++) {
+        float v = test_rand_float(), size = sizes[test_rand() % count];
+        if (i % 32 && n % 4) size = fabsf(x[i - 1]) > 0 ? fabsf(x[i / 32 * 32]) : size;
+        x[i] = n % 5 == 0 ? size : n % 5 == 1 ? fabsf(v) * size : v * size;
+        if (n % 7 == 0) x[i] = (float)((int)(test_rand() % 31) - 15) * 0.5f;
+        if (n % 13 == 0) x[i] = i % 32 ? (float)((int)(test_rand() % 255) - 127) * 0.5f : -127;
+        if (n % 17 == 0) x[i] = i % 32 ? v * 0x1p-12f : 0x1.fffffep-9f; /* its logarithm is -8 */
+        if (n % 11 == 0 && test_rand() % 2) x[i] = copysignf(0, test_rand_float());
+        w[i] = test_rand() % 9 ? fabsf(test_rand_float()) : 0;
+    }
+}
+
+/* Every variant gives the reference's bits, with importances and without, of rows that are no
+ * whole runs of what a variant takes at a time. */
 static void test_variants(void)
 {
-    static const nib_block_kind kinds[] = { NIB_BLOCK_Q4_K, NIB_BLOCK_Q5_K, NIB_BLOCK_Q6_K,
-                                            NIB_BLOCK_Q8_0, NIB_BLOCK_Q4_0 };
-    static const float sizes[] = { 0, 1e-43f, 1e-38f, 1e-15f, 1e-3f, 1, 3, 1e4f };
     const nib_kernels ref = nib_kernels_for(0);
     nib_kernels k;
     const char *name;
 
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (int n = 0; n < 400; n++) {
-            float x[256], w[256];
-            uint8_t want[272], got[272];
-            for (int i = 0; i < 256; i++) {
-                float v = test_rand_float(), size = sizes[test_rand() % NIB_COUNT(sizes)];
-                if (i % 32 && n % 4) size = fabsf(x[i - 1]) > 0 ? fabsf(x[i / 32 * 32]) : size;
-                x[i] = n % 5 == 0 ? size : n % 5 == 1 ? fabsf(v) * size : v * size;
-                if (n % 7 == 0) x[i] = (float)((int)(test_rand() % 31) - 15) * 0.5f;
-                w[i] = test_rand() % 9 ? fabsf(test_rand_float()) : 0;
-            }
-            for (size_t t = 0; t < 2 * NIB_COUNT(kinds); t++) {
+            float x[768], w[768];
+            make_values(n, x, w);
+            for (size_t t = 0; t < 2 * NIB_COUNT(types); t++) {
                 const float *own = t % 2 ? w : NULL;
-                const nib_block_layout *l = &nib_block_layouts[kinds[t / 2]];
+                uint8_t want[832], got[832]; /* some more than 24 blocks of Q8_0 */
+                nib_block_kind kind;
+                size_t count;
+                REQUIRE(nib_block_encodes(types[t / 2], &kind), "%s", types[t / 2]);
+                count = 1 + test_rand() % (768 / nib_block_layouts[kind].values);
                 memset(want, 0xAA, sizeof want);
                 memset(got, 0xAA, sizeof got);
-                nib_block_encode(&ref, kinds[t / 2], 256 / l->values, x, own, want);
-                nib_block_encode(&k, kinds[t / 2], 256 / l->values, x, own, got);
-                CHECK(memcmp(want, got, sizeof want) == 0, "%s: %s, %d%s", name, l->name, n,
-                      own ? ", weighted" : "");
+                nib_block_encode(&ref, kind, count, x, own, want);
+                nib_block_encode(&k, kind, count, x, own, got);
+                CHECK(memcmp(want, got, sizeof want) == 0, "%s: %s, %d, %zu blocks%s", name,
+                      types[t / 2], n, count, own ? ", weighted" : "");
             }
         }
 }
