@@ -10,6 +10,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/base.h"
+
 enum {
     MOST_PART = 96,    /* characters of an organisation or a name */
     MOST_FOLDERS = 512 /* of one another: what fits into a path of a repository, 1024 characters */
@@ -115,21 +117,31 @@ static bool exists(const char *path)
     return stat(path, &info) == 0;
 }
 
-/* $`variable` with `below` behind it, where it is set and not empty. */
-static bool place(const char *variable, const char *below, char *path, size_t room)
+const char *nib_hub_variable(const char *name)
 {
-    const char *value = getenv(variable);
+    const char *value = getenv(name);
 
-    return value && *value && (size_t)snprintf(path, room, "%s%s", value, below) < room;
+    return value && *value ? value : NULL;
+}
+
+bool nib_hub_home(const char *below, char *path, size_t room)
+{
+    static const struct { const char *variable, *folder; } homes[] = {
+        { "HF_HOME", "" }, { "XDG_CACHE_HOME", "/huggingface" }, { "HOME", "/.cache/huggingface" },
+    };
+    const char *at = NULL;
+    size_t i = 0;
+
+    while (i < NIB_COUNT(homes) && !(at = nib_hub_variable(homes[i].variable))) i++;
+    return at && (size_t)snprintf(path, room, "%s%s%s", at, homes[i].folder, below) < room;
 }
 
 bool nib_hub_cache(char *path, size_t room)
 {
-    return place("HF_HUB_CACHE", "", path, room) ||
-           place("HUGGINGFACE_HUB_CACHE", "", path, room) ||
-           place("HF_HOME", "/hub", path, room) ||
-           place("XDG_CACHE_HOME", "/huggingface/hub", path, room) ||
-           place("HOME", "/.cache/huggingface/hub", path, room);
+    const char *cache = nib_hub_variable("HF_HUB_CACHE");
+
+    if (!cache) cache = nib_hub_variable("HUGGINGFACE_HUB_CACHE");
+    return cache ? take(path, room, cache, strlen(cache)) : nib_hub_home("/hub", path, room);
 }
 
 /* The commit that a branch or a tag stands at; false: there is no such file, or something else in

@@ -26,6 +26,13 @@ typedef struct nib_hub_parts {
 bool nib_hub_is_name(const char *name);
 bool nib_hub_parse(const char *name, nib_hub_parts *parts);
 
+/* $`name`, where it is set and not empty, as huggingface_hub takes its variables; else NULL. */
+const char *nib_hub_variable(const char *name);
+
+/* `below` ("/hub", "/token") in Hugging Face's folder: $HF_HOME, else $XDG_CACHE_HOME/huggingface,
+ * else ~/.cache/huggingface.  False: it has no place, or one that does not fit. */
+bool nib_hub_home(const char *below, char *path, size_t room);
+
 /* .../models--org--name of the cache ("datasets--org--name"); false: it has no place. */
 bool nib_hub_repository(const char *repository, bool dataset, char *path, size_t room);
 

@@ -2,25 +2,19 @@
 #include "hub/environment.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <strings.h>
 
+#include "base/hub.h"
 #include "base/outname.h"
 
 enum { MOST_TOKEN = 4096 };
 
-static const char *variable(const char *name)
-{
-    const char *value = getenv(name);
-
-    return value && *value ? value : NULL;
-}
-
 static bool is_true(const char *name)
 {
     static const char *const words[] = { "1", "ON", "YES", "TRUE" };
-    const char *value = variable(name);
+    const char *value = nib_hub_variable(name);
 
     for (size_t i = 0; value && i < NIB_COUNT(words); i++)
         if (strcasecmp(value, words[i]) == 0) return true;
@@ -29,7 +23,7 @@ static bool is_true(const char *name)
 
 static nib_status read_endpoint(nib_ctx *ctx, nib_hub_settings *s, nib_error *err)
 {
-    const char *given = variable("HF_ENDPOINT");
+    const char *given = nib_hub_variable("HF_ENDPOINT");
 
     if (!given) given = "https://huggingface.co";
     if (strncasecmp(given, "https://", 8) != 0 && strncasecmp(given, "http://", 7) != 0)
@@ -41,17 +35,15 @@ static nib_status read_endpoint(nib_ctx *ctx, nib_hub_settings *s, nib_error *er
 
 /* --- the token --- */
 
-static char *find_token_path(nib_ctx *ctx)
+static nib_status find_token_path(nib_ctx *ctx, nib_hub_settings *s, nib_error *err)
 {
-    static const struct { const char *variable, *below; } places[] = {
-        { "HF_TOKEN_PATH", "" }, { "HF_HOME", "/token" },
-        { "XDG_CACHE_HOME", "/huggingface/token" }, { "HOME", "/.cache/huggingface/token" },
-    };
+    const char *given = nib_hub_variable("HF_TOKEN_PATH");
+    char path[PATH_MAX];
 
-    for (size_t i = 0; i < NIB_COUNT(places); i++)
-        if (variable(places[i].variable))
-            return nib_sprintf(ctx, "%s%s", variable(places[i].variable), places[i].below);
-    return NULL;
+    if (!given && nib_hub_home("/token", path, sizeof path)) given = path;
+    s->token_path = given ? nib_strdup(ctx, given) : NULL;
+    if (given && !s->token_path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", given);
+    return NIB_OK;
 }
 
 /* Without the blanks and line ends around it; "" is none. */
@@ -100,12 +92,12 @@ static nib_status read_token_file(nib_ctx *ctx, nib_hub_settings *s, nib_error *
 
 static nib_status read_token(nib_ctx *ctx, nib_hub_settings *s, nib_error *err)
 {
-    const char *name = variable("HF_TOKEN") ? "HF_TOKEN" : "HUGGING_FACE_HUB_TOKEN";
+    const char *name = nib_hub_variable("HF_TOKEN") ? "HF_TOKEN" : "HUGGING_FACE_HUB_TOKEN";
+    nib_status status = find_token_path(ctx, s, err);
 
-    s->token_path = find_token_path(ctx);
     s->withheld = is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN");
-    if (s->withheld) return NIB_OK;
-    if (variable(name)) return take_token(ctx, s, variable(name), name, err);
+    if (status || s->withheld) return status;
+    if (nib_hub_variable(name)) return take_token(ctx, s, nib_hub_variable(name), name, err);
     return s->token_path ? read_token_file(ctx, s, err) : NIB_OK;
 }
 
