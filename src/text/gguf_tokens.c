@@ -31,28 +31,21 @@ typedef struct writing {
 
 /* --- which kind it is --- */
 
-static const char *type_of(const json_t *stage)
-{
-    const char *type = json_string_value(json_object_get(stage, "type"));
-
-    return type ? type : "";
-}
-
 /* Is the normalizer, or one of its Sequence, of this type? */
 static bool has_stage(const json_t *stage, const char *type)
 {
     const json_t *list = json_object_get(stage, "normalizers"), *one;
     size_t i;
 
-    if (strcmp(type_of(stage), type) == 0) return true;
-    json_array_foreach(list, i, one) if (strcmp(type_of(one), type) == 0) return true;
+    if (strcmp(nib_stage_type(stage), type) == 0) return true;
+    json_array_foreach(list, i, one) if (strcmp(nib_stage_type(one), type) == 0) return true;
     return false;
 }
 
 static bool is_empty(const json_t *stage)
 {
     return !stage || json_is_null(stage) ||
-           (strcmp(type_of(stage), "Sequence") == 0 &&
+           (strcmp(nib_stage_type(stage), "Sequence") == 0 &&
             !json_array_size(json_object_get(stage, "normalizers")) &&
             !json_array_size(json_object_get(stage, "pretokenizers")));
 }
@@ -63,22 +56,23 @@ static nib_status read_sentencepiece(writing *k, nib_error *err)
     const json_t *normalizer = json_object_get(k->t->json, "normalizer");
     const json_t *pre = json_object_get(k->t->json, "pre_tokenizer");
     const json_t *list = json_object_get(normalizer, "normalizers"), *one;
-    bool metaspace = strcmp(type_of(pre), "Metaspace") == 0;
+    bool metaspace = strcmp(nib_stage_type(pre), "Metaspace") == 0;
     const char *scheme = json_string_value(json_object_get(pre, "prepend_scheme"));
     size_t i;
 
     json_array_foreach(list, i, one) {
         bool fine = false;
         for (size_t j = 0; j < NIB_COUNT(known); j++)
-            fine |= strcmp(type_of(one), known[j]) == 0;
+            fine |= strcmp(nib_stage_type(one), known[j]) == 0;
         if (!fine)
             return nib_fail(err, NIB_E_UNSUPPORTED, "%s: normalizer %s of tokenizer.json has no "
-                            "form in GGUF, known are Prepend and Replace", k->dir, type_of(one));
+                            "form in GGUF, known are Prepend and Replace", k->dir,
+                            nib_stage_type(one));
     }
-    if (!metaspace && !is_empty(pre) && strcmp(type_of(pre), "Split") != 0)
+    if (!metaspace && !is_empty(pre) && strcmp(nib_stage_type(pre), "Split") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: pre_tokenizer %s of tokenizer.json has no "
                         "form in GGUF beside byte_fallback, known are Metaspace and none", k->dir,
-                        type_of(pre));
+                        nib_stage_type(pre));
     if (metaspace && scheme && strcmp(scheme, "first") == 0)
         nib_warn_code(k->t->ctx, "gguf-space", "%s: tokenizer.json puts a space before the whole "
                       "text alone; readers of GGUF put one behind each special token too", k->dir);
@@ -97,7 +91,7 @@ static nib_status read_bytes(writing *k, nib_error *err)
 
     if (!nfc && !is_empty(normalizer))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: normalizer %s of tokenizer.json has no form "
-                        "in GGUF", k->dir, type_of(normalizer));
+                        "in GGUF", k->dir, nib_stage_type(normalizer));
     k->pre = nib_gguf_pre_like(pre, nfc, ignore);
     if (!k->pre && nfc && (k->pre = nib_gguf_pre_like(pre, false, ignore)))
         nib_warn_code(k->t->ctx, "gguf-normalizer", "%s: tokenizer.json normalizes text (NFC), "
@@ -114,11 +108,13 @@ static nib_status read_wordpiece(writing *k, nib_error *err)
     const json_t *pre = json_object_get(k->t->json, "pre_tokenizer"), *strip;
     const char *prefix = json_string_value(json_object_get(k->model, "continuing_subword_prefix"));
 
-    if (strcmp(type_of(normalizer), "BertNormalizer") != 0 ||
-        strcmp(type_of(pre), "BertPreTokenizer") != 0 || (prefix && strcmp(prefix, "##") != 0))
+    if (strcmp(nib_stage_type(normalizer), "BertNormalizer") != 0 ||
+        strcmp(nib_stage_type(pre), "BertPreTokenizer") != 0 ||
+        (prefix && strcmp(prefix, "##") != 0))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: WordPiece in tokenizer.json with normalizer "
                         "'%s' and pre_tokenizer '%s' has no form in GGUF, known are BertNormalizer "
-                        "and BertPreTokenizer", k->dir, type_of(normalizer), type_of(pre));
+                        "and BertPreTokenizer", k->dir, nib_stage_type(normalizer),
+                        nib_stage_type(pre));
     k->wordpiece = true;
     k->lower = !json_is_false(json_object_get(normalizer, "lowercase"));
     strip = json_object_get(normalizer, "strip_accents");
@@ -128,7 +124,7 @@ static nib_status read_wordpiece(writing *k, nib_error *err)
 
 static nib_status read_kind(writing *k, nib_error *err)
 {
-    const char *type = type_of(k->model);
+    const char *type = nib_stage_type(k->model);
 
     if (strcmp(type, "WordPiece") == 0) return read_wordpiece(k, err);
     if (strcmp(type, "Unigram") == 0)
@@ -346,11 +342,11 @@ static int64_t added_by_post(const nib_tokenizer *t, const json_t *post, bool fi
     size_t i;
 
     json_array_foreach(list, i, one) if (id < 0) id = added_by_post(t, one, first);
-    if (strcmp(type_of(post), "RobertaProcessing") == 0) {
+    if (strcmp(nib_stage_type(post), "RobertaProcessing") == 0) {
         piece = json_array_get(json_object_get(post, first ? "cls" : "sep"), 0);
         return json_is_string(piece) ? nib_tokenizer_find(t, json_string_value(piece)) : -1;
     }
-    if (id >= 0 || strcmp(type_of(post), "TemplateProcessing") != 0) return id;
+    if (id >= 0 || strcmp(nib_stage_type(post), "TemplateProcessing") != 0) return id;
     single = json_object_get(post, "single");
     piece = json_array_get(single, first ? 0 : json_array_size(single) - 1);
     piece = json_object_get(json_object_get(piece, "SpecialToken"), "id");

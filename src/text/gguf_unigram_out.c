@@ -2,23 +2,16 @@
  * the keys of it. */
 #include "text/charsmap.h"
 #include "text/gguf_tokens.h"
+#include "text/parts.h"
 
 #define MARK "\xe2\x96\x81" /* U+2581, SentencePiece's space */
-
-static const char *type_of(const json_t *stage)
-{
-    const char *type = json_string_value(json_object_get(stage, "type"));
-
-    return type ? type : "";
-}
 
 /* Precompiled, and behind it what takes spaces away: Strip on the right, Replace of several. */
 static nib_status read_stage(nib_gguf_unigram *u, const json_t *stage, bool *strips,
                              const char *dir, nib_error *err)
 {
     const char *content = json_string_value(json_object_get(stage, "content"));
-
-    const char *type = type_of(stage);
+    const char *type = nib_stage_type(stage);
     const char *regex = json_string_value(json_object_get(json_object_get(stage, "pattern"),
                                                           "Regex"));
 
@@ -48,7 +41,7 @@ static nib_status read_normalizer(nib_gguf_unigram *u, const json_t *normalizer,
     nib_status status = NIB_OK;
 
     if (!json_is_object(normalizer)) return NIB_OK;
-    if (strcmp(type_of(normalizer), "Sequence") != 0)
+    if (strcmp(nib_stage_type(normalizer), "Sequence") != 0)
         return read_stage(u, normalizer, strips, dir, err);
     json_array_foreach(stages, i, one) if (!status) status = read_stage(u, one, strips, dir, err);
     return status;
@@ -72,14 +65,14 @@ nib_status nib_gguf_unigram_read(nib_ctx *ctx, const json_t *tokenizer, const ch
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a Unigram tokenizer with byte_fallback has no "
                         "form in GGUF", dir);
     if (json_array_size(split) == 2 &&
-        strcmp(type_of(json_array_get(split, 0)), "WhitespaceSplit") == 0) {
+        strcmp(nib_stage_type(json_array_get(split, 0)), "WhitespaceSplit") == 0) {
         u.squeezes = true;
         pre = json_array_get(split, 1);
     }
-    if (strcmp(type_of(pre), "Metaspace") != 0)
+    if (strcmp(nib_stage_type(pre), "Metaspace") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: pre_tokenizer '%s' of tokenizer.json has no "
                         "form in GGUF beside Unigram, known are Metaspace, alone or behind "
-                        "WhitespaceSplit", dir, type_of(pre));
+                        "WhitespaceSplit", dir, nib_stage_type(pre));
     if (strips && !u.squeezes)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: normalizer Strip of tokenizer.json takes "
                         "spaces away at the end, and nothing makes one of several: GGUF has a form "

@@ -293,6 +293,8 @@ typedef struct nib_matches { size_t from, last; bool any; } nib_matches;
 nib_status nib_pattern_next(nib_tokenizer *t, const pcre2_code *code, const char *text,
                             size_t bytes, nib_matches *at, nib_range *found, bool *yes,
                             nib_error *err);
+/* "BertNormalizer"; "" where `stage` (any part of tokenizer.json) has no type. */
+const char *nib_stage_type(const json_t *stage);
 nib_status nib_stages_load(nib_tokenizer *t, const json_t *json, const char *where, int what,
                            nib_stages *out, nib_error *err);
 enum { NIB_NORMALIZERS, NIB_PRETOKENIZERS, NIB_DECODERS };

@@ -220,14 +220,14 @@ static nib_status rebuild_post(reading *r, nib_error *err)
 static nib_status set_prefix_space(reading *r, nib_error *err)
 {
     const json_t *pre = json_object_get(r->t->json, "pre_tokenizer");
-    const char *type = json_string_value(json_object_get(pre, "type")), *where;
+    const char *where;
     const json_t *v = nib_special_value(r, "add_prefix_space", &where);
     nib_stages *stages = &r->t->pretokenizers;
     bool prefix = r->class->flags & NIB_CLASS_PREFIX, given;
     nib_status status = get_flag(r, "add_prefix_space", &prefix, &given, err);
 
     if (status) return status;
-    if (type && strcmp(type, "ByteLevel") == 0 &&
+    if (strcmp(nib_stage_type(pre), "ByteLevel") == 0 &&
         (given || (!v && !(r->class->flags & NIB_CLASS_FROM_SLOW))))
         stages->items[0].prefix_space = prefix;
     for (size_t i = 0; i < stages->count; i++)
@@ -258,12 +258,12 @@ static nib_status get_trimming(reading *r, const char *key, bool byte_level, boo
 static nib_status set_trimming(reading *r, nib_error *err)
 {
     const json_t *post = json_object_get(r->t->json, "post_processor");
-    const char *type = json_string_value(json_object_get(post, "type"));
-    bool byte_level = type && strcmp(type, "ByteLevel") == 0, trim = true,
+    const char *type = nib_stage_type(post);
+    bool byte_level = strcmp(type, "ByteLevel") == 0, trim = true,
          prefix = r->class->flags & NIB_CLASS_PREFIX;
     nib_status status;
 
-    if (!byte_level && (!type || strcmp(type, "RobertaProcessing") != 0)) return NIB_OK;
+    if (!byte_level && strcmp(type, "RobertaProcessing") != 0) return NIB_OK;
     status = get_trimming(r, "trim_offsets", byte_level, &trim, err);
     if (!status) status = get_trimming(r, "add_prefix_space", byte_level, &prefix, err);
     r->t->trim_offsets = trim;
@@ -278,12 +278,12 @@ static nib_status set_bert(reading *r, nib_error *err)
     static const char *const keys[] = { "do_lower_case", "tokenize_chinese_chars",
                                         "strip_accents" };
     const json_t *j = json_object_get(r->t->json, "normalizer");
-    const char *type = json_string_value(json_object_get(j, "type")), *where;
+    const char *where;
     bool values[] = { true, true, false }, given = false;
     nib_bert_rules rules = nib_bert_rules_of(j);
     nib_status status = NIB_OK;
 
-    if (!type || strcmp(type, "BertNormalizer") != 0) return NIB_OK;
+    if (strcmp(nib_stage_type(j), "BertNormalizer") != 0) return NIB_OK;
     for (size_t i = 0; i < NIB_COUNT(keys) && !status; i++) {
         const json_t *v = nib_special_value(r, keys[i], &where);
 

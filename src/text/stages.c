@@ -11,6 +11,13 @@
 #define GPT2_PATTERN                                                                               \
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
+const char *nib_stage_type(const json_t *stage)
+{
+    const char *type = json_string_value(json_object_get(stage, "type"));
+
+    return type ? type : "";
+}
+
 static nib_status read_behavior(const json_t *j, const char *where, nib_behavior *out,
                                 nib_error *err)
 {
