@@ -1,41 +1,17 @@
 /* recipe_write.c - options as the YAML that gives them again. */
 #include <math.h>
-#include <stdio.h>
 
-#include "recipe/recipe_keys.h"
+#include "format/jsontext.h"
 #include "quant/weight_settings.h"
+#include "recipe/recipe_keys.h"
 #include "text/utf8.h"
 
 typedef struct writer {
-    nib_ctx *ctx;
-    char *text;
-    size_t used, capacity;
-    bool failed, not_utf8;
+    nib_text text;
+    bool not_utf8;
 } writer;
 
-static void put(writer *w, const char *text, size_t bytes)
-{
-    if (w->failed || !nib_grow(w->ctx, &w->text, &w->capacity, w->used + bytes + 1, 1)) {
-        w->failed = true;
-        return;
-    }
-    memcpy(w->text + w->used, text, bytes);
-    w->used += bytes;
-    w->text[w->used] = 0;
-}
-
-static void NIB_PRINTF(2, 3) say(writer *w, const char *format, ...)
-{
-    char text[256];
-    va_list args;
-    int n;
-
-    va_start(args, format);
-    n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    assert(n >= 0 && (size_t)n < sizeof text);
-    put(w, text, (size_t)n);
-}
+static void put(writer *w, const char *text) { nib_text_puts(&w->text, text); }
 
 /* YAML takes some characters above ASCII for line breaks, and refuses others. */
 static bool must_escape(uint32_t c)
@@ -47,7 +23,7 @@ static bool must_escape(uint32_t c)
 /* In double quotes, whatever it holds: then no text is taken for something else. */
 static void put_text(writer *w, const char *text)
 {
-    put(w, "\"", 1);
+    put(w, "\"");
     for (size_t n; *text; text += n) {
         uint32_t c;
         n = nib_utf8_valid(text, strnlen(text, 4));
@@ -56,13 +32,13 @@ static void put_text(writer *w, const char *text)
             break;
         }
         c = nib_utf8_read(text);
-        if (c == '"' || c == '\\') say(w, "\\%c", (char)c);
-        else if (c == '\n') put(w, "\\n", 2);
-        else if (c == '\t') put(w, "\\t", 2);
-        else if (must_escape(c)) say(w, "\\u%04x", c);
-        else put(w, text, n);
+        if (c == '"' || c == '\\') nib_text_printf(&w->text, "\\%c", (char)c);
+        else if (c == '\n') put(w, "\\n");
+        else if (c == '\t') put(w, "\\t");
+        else if (must_escape(c)) nib_text_printf(&w->text, "\\u%04x", c);
+        else nib_text_put(&w->text, text, n);
     }
-    put(w, "\"", 1);
+    put(w, "\"");
 }
 
 static void put_number(writer *w, double x)
@@ -70,7 +46,7 @@ static void put_number(writer *w, double x)
     char text[40];
 
     nib_recipe_number_text(x, text);
-    put(w, text, strlen(text));
+    put(w, text);
 }
 
 static void put_names(writer *w, const nib_names *n)
@@ -78,43 +54,43 @@ static void put_names(writer *w, const nib_names *n)
     if (n->all_linear) {
         put_text(w, "all-linear");
     } else if (n->regex) {
-        char *text = nib_sprintf(w->ctx, "regex:%s", n->items[0]);
+        char *text = nib_sprintf(w->text.ctx, "regex:%s", n->items[0]);
         if (text) put_text(w, text);
-        else w->failed = true;
-        nib_free(w->ctx, text);
+        else w->text.failed = true;
+        nib_free(w->text.ctx, text);
     } else {
-        put(w, "[", 1);
+        put(w, "[");
         for (size_t i = 0; i < n->count; i++) {
-            if (i) put(w, ", ", 2);
+            if (i) put(w, ", ");
             put_text(w, n->items[i]);
         }
-        put(w, "]", 1);
+        put(w, "]");
     }
 }
 
 static void put_pattern(writer *w, const nib_pattern *p, size_t count)
 {
-    put(w, "{", 1);
+    put(w, "{");
     for (size_t i = 0; i < count; i++) {
-        if (i) put(w, ", ", 2);
+        if (i) put(w, ", ");
         put_text(w, p[i].name);
-        put(w, ": ", 2);
+        put(w, ": ");
         put_number(w, p[i].value);
     }
-    put(w, "}", 1);
+    put(w, "}");
 }
 
 static void put_arguments(writer *w, const nib_argument *a, size_t count)
 {
-    put(w, "{", 1);
+    put(w, "{");
     for (size_t i = 0; i < count; i++) {
-        if (i) put(w, ", ", 2);
+        if (i) put(w, ", ");
         put_text(w, a[i].name);
-        put(w, ": ", 2);
+        put(w, ": ");
         if (a[i].text) put_text(w, a[i].text);
         else put_number(w, a[i].value);
     }
-    put(w, "}", 1);
+    put(w, "}");
 }
 
 /* "new.jsonl", or ["new.jsonl", "old.jsonl:0.2"]. */
@@ -124,15 +100,15 @@ static void put_sources(writer *w, const char *data, const nib_data_sources *s)
         put_text(w, data);
         return;
     }
-    put(w, "[", 1);
+    put(w, "[");
     for (size_t i = 0; i < s->count; i++) {
-        char *text = nib_recipe_source_text(w->ctx, &s->items[i]);
-        if (i) put(w, ", ", 2);
+        char *text = nib_recipe_source_text(w->text.ctx, &s->items[i]);
+        if (i) put(w, ", ");
         if (text) put_text(w, text);
-        else w->failed = true;
-        nib_free(w->ctx, text);
+        else w->text.failed = true;
+        nib_free(w->text.ctx, text);
     }
-    put(w, "]", 1);
+    put(w, "]");
 }
 
 /* Left out: what was not given and has no default. */
@@ -161,7 +137,7 @@ static void put_compute(writer *w, nib_compute c)
                                          [NIB_COMPUTE_FLOAT32] = "float32",
                                          [NIB_COMPUTE_BFLOAT16] = "bfloat16",
                                          [NIB_COMPUTE_FLOAT16] = "float16" };
-    say(w, "%s", names[c]);
+    put(w, names[c]);
 }
 
 static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_values *v)
@@ -177,23 +153,25 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
     } else if (row->kind != NIB_KEY_COMPUTE && is_absent(row, target, count)) {
         return;
     }
-    say(w, "%s: ", row->key.name);
+    nib_text_printf(&w->text, "%s: ", row->key.name);
     switch (row->kind) {
-    case NIB_KEY_BOOL: say(w, "%s", *(const bool *)target ? "true" : "false"); break;
-    case NIB_KEY_CHOICE: say(w, "%s", *(const int *)target ? "true" : "false"); break;
+    case NIB_KEY_BOOL: put(w, *(const bool *)target ? "true" : "false"); break;
+    case NIB_KEY_CHOICE: put(w, *(const int *)target ? "true" : "false"); break;
     case NIB_KEY_BATCH:
-        if (*(const int *)target == 0) say(w, "auto");
-        else say(w, "%d", *(const int *)target);
+        if (*(const int *)target == 0) put(w, "auto");
+        else nib_text_printf(&w->text, "%d", *(const int *)target);
         break;
     case NIB_KEY_STEPS:
         if (*(const double *)count > 0) put_number(w, *(const double *)count);
-        else say(w, "%d", *(const int *)target);
+        else nib_text_printf(&w->text, "%d", *(const int *)target);
         break;
     case NIB_KEY_INT: case NIB_KEY_COUNT: case NIB_KEY_WARMUP:
-        say(w, "%d", *(const int *)target);
+        nib_text_printf(&w->text, "%d", *(const int *)target);
         break;
-    case NIB_KEY_SEED: case NIB_KEY_SIZE: say(w, "%" PRIu64, *(const uint64_t *)target); break;
-    case NIB_KEY_LONG: say(w, "%" PRId64, *(const int64_t *)target); break;
+    case NIB_KEY_SEED: case NIB_KEY_SIZE:
+        nib_text_printf(&w->text, "%" PRIu64, *(const uint64_t *)target);
+        break;
+    case NIB_KEY_LONG: nib_text_printf(&w->text, "%" PRId64, *(const int64_t *)target); break;
     case NIB_KEY_FLOAT: put_number(w, *(const double *)target); break;
     case NIB_KEY_TEXT: case NIB_KEY_WORDS: case NIB_KEY_JSON:
         put_text(w, *(const char *const *)target);
@@ -203,8 +181,8 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
     case NIB_KEY_NUMBERS:
         numbers = *(const int *const *)target;
         for (size_t i = 0; i < *(const size_t *)count; i++)
-            say(w, "%s%d", i ? ", " : "[", numbers[i]);
-        put(w, "]", 1);
+            nib_text_printf(&w->text, "%s%d", i ? ", " : "[", numbers[i]);
+        put(w, "]");
         break;
     case NIB_KEY_PATTERN:
         put_pattern(w, *(const nib_pattern *const *)target, *(const size_t *)count);
@@ -214,12 +192,12 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
         break;
     case NIB_KEY_SETTING:
         if (row->words) put_text(w, setting);
-        else put(w, setting, strlen(setting));
+        else put(w, setting);
         break;
     case NIB_KEY_COMPUTE: put_compute(w, v->o.model.compute_dtype); break;
     case NIB_KEY_NONE: break;
     }
-    put(w, "\n", 1);
+    put(w, "\n");
 }
 
 static bool is_part(const nib_recipe_row *row, const nib_finetune_options *o)
@@ -241,10 +219,10 @@ static bool is_part(const nib_recipe_row *row, const nib_finetune_options *o)
 nib_status nib_recipe_write(nib_ctx *ctx, const nib_finetune_options *o, char **out, nib_error *err)
 {
     nib_recipe_values v = { .o = *o };
-    writer w = { .ctx = ctx };
+    writer w = { .text = { .ctx = ctx } };
     nib_status status = NIB_OK;
 
-    say(&w, "# Every value that changes the result.  The same run again, elsewhere:\n"
+    put(&w, "# Every value that changes the result.  The same run again, elsewhere:\n"
             "#   nibble finetune recipe.yaml output_dir=ANOTHER\n");
     for (size_t i = 0; i < nib_recipe_row_count && !w.not_utf8; i++) {
         if (is_part(&nib_recipe_rows[i], o)) put_row(&w, &nib_recipe_rows[i], &v);
@@ -252,8 +230,8 @@ nib_status nib_recipe_write(nib_ctx *ctx, const nib_finetune_options *o, char **
             status = nib_fail(err, NIB_E_INVALID, "%s: not UTF-8, which a recipe must be",
                               nib_recipe_rows[i].key.name);
     }
-    if (w.failed) status = nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
-    if (status) nib_free(ctx, w.text);
-    else *out = w.text;
+    if (w.text.failed) status = nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
+    if (status) nib_text_free(&w.text);
+    else *out = w.text.data;
     return status;
 }
