@@ -118,7 +118,7 @@ static nib_status take_record(nib_judgement *j, nib_generator *g, const char *ke
     char *prompt = NULL, *wanted = NULL;
     nib_status status = make_room(j, err);
 
-    if (!status) status = nib_choices_read(record, key, where, &c, err);
+    if (!status) status = nib_choices_read(j->ctx, record, key, where, &c, err);
     if (status) return status;
     q = (nib_choice_question){ .count = c.count, .right = c.right,
                         .choices = nib_new_array(j->ctx, c.count, sizeof *q.choices) };

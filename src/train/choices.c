@@ -1,8 +1,7 @@
 /* choices.c - see choices.h. */
 #include "train/choices.h"
 
-#include <stdlib.h>
-
+#include "format/json.h"
 #include "train/shape.h"
 
 static const char *const right_keys[] = { "answer", "label", "answerKey" };
@@ -73,8 +72,8 @@ static size_t find_right(const nib_choices *out, const json_t *labels, const jso
     return nib_min((size_t)(*name - 'A'), out->count);
 }
 
-static nib_status read_right(const json_t *record, const char *where, const json_t *labels,
-                             nib_choices *out, nib_error *err)
+static nib_status read_right(nib_ctx *ctx, const json_t *record, const char *where,
+                             const json_t *labels, nib_choices *out, nib_error *err)
 {
     const json_t *right = NULL;
     const char *key = NULL;
@@ -92,16 +91,16 @@ static nib_status read_right(const json_t *record, const char *where, const json
                         "one of them says which of the %zu choices is right", where, out->count);
     out->right = find_right(out, labels, right);
     if (out->right < out->count) return NIB_OK;
-    text = json_dumps(right, JSON_ENCODE_ANY | JSON_COMPACT);
+    text = nib_json_dump(ctx, right, JSON_ENCODE_ANY | JSON_COMPACT);
     nib_fail(err, NIB_E_FORMAT, "%s: %s is %.100s, which is none of the %zu choices: it should be "
              "an index from 0, a choice's %s", where, key,
              text ? text : nib_shape_kind(right), out->count,
              labels ? "label, or its text" : "text, or its letter A to Z");
-    free(text);
+    nib_free(ctx, text);
     return NIB_E_FORMAT;
 }
 
-nib_status nib_choices_read(const json_t *record, const char *key, const char *where,
+nib_status nib_choices_read(nib_ctx *ctx, const json_t *record, const char *key, const char *where,
                             nib_choices *out, nib_error *err)
 {
     const json_t *labels;
@@ -114,7 +113,7 @@ nib_status nib_choices_read(const json_t *record, const char *key, const char *w
                         "choices", where, key, json_is_string(out->prompt) ? "empty"
                                                    : nib_shape_kind(out->prompt));
     status = read_texts(record, where, out, &labels, err);
-    return status ? status : read_right(record, where, labels, out, err);
+    return status ? status : read_right(ctx, record, where, labels, out, err);
 }
 
 /* --- as text --- */

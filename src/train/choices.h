@@ -30,7 +30,7 @@ typedef struct nib_choices {
 bool nib_choices_are_in(const json_t *record);
 
 /* The prompt is the field `key`: "question" or "prompt".  NIB_E_FORMAT names the field. */
-nib_status nib_choices_read(const json_t *record, const char *key, const char *where,
+nib_status nib_choices_read(nib_ctx *ctx, const json_t *record, const char *key, const char *where,
                             nib_choices *out, nib_error *err);
 /* Appends the prompt, and then what stands between it and a choice and the choice. */
 void nib_choices_put_prompt(const nib_choices *c, nib_text *to);

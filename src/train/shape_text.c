@@ -187,7 +187,7 @@ static nib_status fill_choices(nib_shaper *s, const json_t *record, const char *
 {
     nib_choices c;
     size_t prompt;
-    nib_status status = nib_choices_read(record, key, where, &c, err);
+    nib_status status = nib_choices_read(s->ctx, record, key, where, &c, err);
 
     if (status) return status;
     nib_choices_put_prompt(&c, &s->example.text);
