@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "graph/run.h"
-#include "job/open.h"
+#include "text/tokenizer.h"
 
 enum { BATCH_TOKENS = 2048, USUAL_RECORDS = 128, USUAL_LENGTH = 512,
        LEAST_SHARE = 8 /* tokens are at least the inputs of the widest matrix divided by it */ };
@@ -78,7 +78,7 @@ static nib_status open_records(nib_calibration_data *d, const nib_quantize_optio
                                   .unweighted = true,
                                   .vocabulary = (uint32_t)m->head->weight->out,
                                   .now = d->now };
-    nib_status status = nib_open_tokenizer(d->ctx, o->model, &d->tokenizer, err);
+    nib_status status = nib_tokenizer_open_any(d->ctx, o->model, &d->tokenizer, err);
 
     if (data.max_seq_length <= 0) data.max_seq_length = USUAL_LENGTH;
     source.tokenizer = d->tokenizer;

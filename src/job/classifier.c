@@ -1,6 +1,7 @@
 /* classifier.c - see classifier.h. */
 #include "job/classifier.h"
 
+#include "job/open.h"
 #include "job/sentence.h"
 
 #include <time.h>
@@ -27,7 +28,7 @@ static nib_status open_parts(nib_classifier *c, const char *adapter, nib_model_p
     if (!status && c->options.task == NIB_TASK_FEATURE_EXTRACTION)
         status = nib_sentence_model(c->ctx, c->options.model, &c->model_dir, err);
     if (c->model_dir) c->options.model = c->model_dir;
-    if (!status) status = nib_open_tokenizer(c->ctx, c->options.model, &c->tokenizer, err);
+    if (!status) status = nib_tokenizer_open_any(c->ctx, c->options.model, &c->tokenizer, err);
     if (!status)
         status = nib_model_open(c->ctx, &c->options, compute, progress, &c->model, err);
     if (!status && adapter)

@@ -3,8 +3,9 @@
 #ifndef NIB_JOB_CLASSIFIER_H
 #define NIB_JOB_CLASSIFIER_H
 
+#include "adapter/adapter.h"
 #include "job/labelled.h"
-#include "job/open.h"
+#include "text/tokenizer.h"
 
 typedef struct nib_classifier {
     nib_ctx *ctx;

@@ -18,7 +18,6 @@
 #include "job/export_rows.h"
 #include "job/export_verify.h"
 #include "job/modelfile.h"
-#include "job/open.h"
 #include "job/other_form.h"
 #include "job/sentence.h"
 #include "job/survival.h"
@@ -71,7 +70,7 @@ static nib_status open_all(run *r, nib_error *err)
         status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
     if (!status && o->adapter)
         status = nib_compare_forms(r->adapter, "merged into", false, &forms, err);
-    if (!status) status = nib_open_tokenizer(r->ctx, o->model, &r->tokenizer, err);
+    if (!status) status = nib_tokenizer_open_any(r->ctx, o->model, &r->tokenizer, err);
     if (!status && !r->tokenizer)
         nib_warn_code(r->ctx, "gguf-tokenizer", "%s: there is no tokenizer: programs will not read "
                       "text with %s", o->model, o->out);

@@ -13,8 +13,8 @@
 #include "job/export_place.h"
 #include "job/export_verify.h"
 #include "job/modelfile.h"
-#include "job/open.h"
 #include "job/quantize_config.h"
+#include "text/tokenizer.h"
 
 typedef struct run {
     nib_ctx *ctx;
@@ -106,7 +106,7 @@ static nib_status open_all(run *r, nib_error *err)
         status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 }, &r->model, err);
     if (!status)
         status = nib_adapter_open(r->model, r->options->model, 0, false, &r->adapter, err);
-    if (!status) status = nib_open_tokenizer(r->ctx, r->base, &r->tokenizer, err);
+    if (!status) status = nib_tokenizer_open_any(r->ctx, r->base, &r->tokenizer, err);
     if (!status) status = nib_gguf_naming_of(r->model, &r->naming, err);
     if (!status) status = nib_lora_list_make(r->adapter, &r->naming, &r->list, err);
     if (!status && r->list.scaled)

@@ -4,8 +4,8 @@
 
 #include "job/export_verify.h"
 #include "job/merge_check.h"
-#include "job/open.h"
 #include "text/model_file.h"
+#include "text/tokenizer.h"
 
 bool nib_export_is_directory(const nib_export_options *o)
 {
@@ -48,7 +48,7 @@ static nib_status check(void *self, nib_model *m, const char *dir, nib_error *er
         k->result.bytes += nib_tensors_at(written, i)->bytes;
     nib_tensors_close(written);
     status = nib_export_open_written(m, dir, &w, err);
-    if (!status && !o->no_verify) status = nib_open_tokenizer(k->ctx, o->model, &t, err);
+    if (!status && !o->no_verify) status = nib_tokenizer_open_any(k->ctx, o->model, &t, err);
     if (!status && !o->no_verify)
         status = nib_export_verify(m, w, t, most_difference(o), &found, err);
     nib_model_close(w);

@@ -8,7 +8,6 @@
 
 #include "job/finetune_job.h"
 #include "job/labelled.h"
-#include "job/open.h"
 
 typedef nib_finetune_job job;
 
@@ -307,7 +306,7 @@ nib_status nib_finetune_open_inputs(job *j, bool *quantizes, nib_error *err)
     nib_held asked = { 0 };
     nib_status status = nib_finetune_find_sentence(j, err);
 
-    if (!status) status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
+    if (!status) status = nib_tokenizer_open_any(j->ctx, o->model.model, &j->tokenizer, err);
     if (!status)
         status = nib_config_open(j->ctx, o->model.model, false, &json, &config, err);
     if (!status) status = nib_outline_make(j->ctx, config, o->model.model, &j->outline, err);

@@ -77,7 +77,7 @@ static nib_status open_set(nib_merge_records *r, const nib_classifier *c, nib_er
     nib_classifier with = *c;
     nib_dataset_source source;
     nib_dataset *held = NULL;
-    nib_status status = nib_open_tokenizer(r->ctx, c->options.model, &r->tokenizer, err);
+    nib_status status = nib_tokenizer_open_any(r->ctx, c->options.model, &r->tokenizer, err);
 
     if (status) return status;
     with.tokenizer = r->tokenizer;

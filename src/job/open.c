@@ -22,7 +22,9 @@ static const char *find_hub_name(const char *path, size_t *org, size_t *bytes)
     return begin;
 }
 
-nib_status nib_hub_name(nib_ctx *ctx, const char *dir, char **out, nib_error *err)
+/* org/name when `dir` lies in a hub cache (.../models--org--name/snapshots/<hash>), as it is typed
+ * or as it is called in full; allocated.  NULL with NIB_OK: it does not. */
+static nib_status hub_name(nib_ctx *ctx, const char *dir, char **out, nib_error *err)
 {
     char real[PATH_MAX];
     size_t org = 0, bytes = 0;
@@ -41,14 +43,9 @@ char *nib_base_model_name(nib_ctx *ctx, const char *given, const char *dir, cons
     char *hub;
 
     if (given) return nib_strdup(ctx, given);
-    if (nib_hub_name(ctx, dir, &hub, NULL)) return NULL;
+    if (hub_name(ctx, dir, &hub, NULL)) return NULL;
     if (hub) return hub;
     return nib_strdup(ctx, path && *path ? path : dir);
-}
-
-nib_status nib_open_tokenizer(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err)
-{
-    return nib_tokenizer_open_any(ctx, dir, out, err);
 }
 
 nib_dtype nib_open_compute(nib_ctx *ctx, nib_compute wanted)

@@ -5,7 +5,6 @@
 #include <time.h>
 
 #include "job/finetune_job.h"
-#include "job/open.h"
 #include "model/model.h"
 #include "train/data.h"
 
@@ -62,7 +61,7 @@ static nib_status open_data(preview *p, nib_error *err)
     nib_outline outline;
     nib_status status = check_task(p, err);
 
-    if (!status) status = nib_open_tokenizer(p->ctx, o->model, &p->tokenizer, err);
+    if (!status) status = nib_tokenizer_open_any(p->ctx, o->model, &p->tokenizer, err);
     if (!status) status = nib_config_outline(p->ctx, o->model, &json, &outline, err);
     if (status) goto done;
     p->max_seq_length = data.max_seq_length;
