@@ -1,5 +1,11 @@
-/* doctor_models.c - see doctor_models.h. */
-#include "job/doctor_models.h"
+/* doctor_models.c - which of the known small models (known_models.h) fit this machine.
+ *
+ * Weights are in NF4 with quantized scales.  Training is LoRA of r 16 on all linears, with records
+ * of TOKENS tokens one at a time; answering has texts as long.  The bytes are the plan's.  The
+ * hours, for a million tokens, are those of a trial of the smallest model with random weights, in
+ * proportion to the work of training (layers that are run again counted) and to the bytes that a
+ * token of an answer reads. */
+#include "nibble/inspect.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -18,7 +24,7 @@
 #include "job/report.h"
 #include "train/trainer.h"
 
-enum { TRIAL_TOKENS = 128, TRIAL_WORDS = 16 };
+enum { TOKENS = 1024, TRIAL_TOKENS = 128, TRIAL_WORDS = 16 };
 
 typedef struct examining {
     nib_ctx *ctx;
@@ -110,21 +116,19 @@ static nib_status plan_training(examining *x, nib_model *m, const nib_adapter *a
 {
     const double kept = 4, again = 6; /* of forward, backward, and forward once more */
     nib_finetune_options o;
-    uint64_t fixed, paged = 0, n = 0;
+    uint64_t fixed, paged = 0;
     nib_status status = NIB_OK;
 
     nib_finetune_defaults(&o);
-    for (size_t i = 0; i < a->params.count; i++) n += nib_param_count(a->params.items[i]);
-    fixed = x->baseline + m->weight_bytes + 2 * sizeof(float) * n +
-            nib_params_trained_bytes(&a->params) +
+    fixed = x->baseline + m->weight_bytes + nib_finetune_params_bytes(&a->params) +
             nib_optimizer_bytes(&a->params, &o.train, &paged);
     for (int kind = 0; kind < 2 && !status; kind++) {
         nib_plan *plan = NULL;
         status = nib_plan_create(m->graph, kind ? NIB_PLAN_CHECKPOINT : NIB_PLAN_KEEP,
-                                 NIB_DOCTOR_TOKENS, NIB_DOCTOR_TOKENS, &plan, err);
+                                 TOKENS, TOKENS, &plan, err);
         if (status) break;
         to->train_bytes = fixed + plan->arena_bytes +
-                          nib_run_bytes(m->graph, plan, NIB_DOCTOR_TOKENS);
+                          nib_run_bytes(m->graph, plan, TOKENS);
         to->train_work = (kind ? again : kept) * products(m);
         nib_plan_destroy(x->ctx, plan);
         if (to->train_bytes <= x->available) break;
@@ -135,11 +139,11 @@ static nib_status plan_training(examining *x, nib_model *m, const nib_adapter *a
 static nib_status plan_answering(examining *x, nib_model *m, sizes *to, nib_error *err)
 {
     uint64_t decoder;
-    nib_status status = nib_decoder_bytes(x->ctx, m->graph, NIB_DOCTOR_TOKENS, 1, &decoder, err);
+    nib_status status = nib_decoder_bytes(x->ctx, m->graph, TOKENS, 1, &decoder, err);
 
     if (status) return status;
     to->answer_bytes = x->baseline + m->weight_bytes + decoder +
-                       nib_state_bytes(m->graph, NIB_DOCTOR_TOKENS);
+                       nib_state_bytes(m->graph, TOKENS);
     to->read_bytes = (double)m->weight_bytes;
     if (!m->tied) to->read_bytes -= (double)m->embedding->weight->bytes; /* a row of it */
     return NIB_OK;
@@ -262,6 +266,27 @@ static nib_status examine(examining *x, size_t i, json_t *rows, nib_error *err)
     return status;
 }
 
+/* [{ "name", "parameters", "train_bytes", "train_fits", "train_hours", "answer_bytes",
+ * "answer_fits", "answer_hours" }, ...], the caller's. */
+static nib_status examine_all(nib_ctx *ctx, json_t **out, nib_error *err)
+{
+    examining x = { .ctx = ctx, .baseline = nib_memory_resident() };
+    json_t *rows = json_array();
+    nib_status status = rows ? make_dir(&x, err)
+                             : nib_fail(err, NIB_E_NOMEM, "doctor: out of memory");
+
+    x.available = nib_memory_free() + x.baseline;
+    for (size_t i = 0; nib_known_model_at(i) && !status; i++)
+        status = nib_should_stop(ctx) ? nib_fail(err, NIB_E_INTERRUPTED, "interrupted")
+                                      : examine(&x, i, rows, err);
+    remove_dir(&x);
+    if (status) json_decref(rows);
+    else *out = rows;
+    return status;
+}
+
+/* --- the report --- */
+
 static void print_hours(FILE *to, bool fits, uint64_t bytes, double hours)
 {
     fprintf(to, "  %7.2f GiB  ", (double)bytes / 1073741824);
@@ -281,7 +306,7 @@ static nib_status print_table(nib_ctx *ctx, const json_t *rows, uint64_t availab
     if (!to) return nib_fail(err, NIB_E_NOMEM, "doctor: out of memory");
     fprintf(to, "memory: %.2f GiB; weights in NF4, texts of %d tokens; hours are for a million "
             "tokens\n%-18s  %10s  %22s  %22s\n", (double)available / 1073741824,
-            (int)NIB_DOCTOR_TOKENS, "model", "parameters", "training (LoRA r 16)", "answering");
+            (int)TOKENS, "model", "parameters", "training (LoRA r 16)", "answering");
     json_array_foreach(rows, i, row) {
         fprintf(to, "%-18s  %8.2f B", json_string_value(json_object_get(row, "name")),
                 json_number_value(json_object_get(row, "parameters")) / 1e9);
@@ -304,12 +329,12 @@ nib_status nib_doctor_of_models(nib_ctx *ctx, nib_report_form form, char **out, 
 {
     uint64_t available = nib_memory_free() + nib_memory_resident();
     json_t *rows = NULL, *report;
-    nib_status status = nib_doctor_models(ctx, &rows, err);
+    nib_status status = examine_all(ctx, &rows, err);
 
     if (status) return status;
     if (form == NIB_REPORT_JSON) {
         report = json_pack("{s:I, s:i, s:O}", "available_bytes", (json_int_t)available, "tokens",
-                           (int)NIB_DOCTOR_TOKENS, "models", rows);
+                           (int)TOKENS, "models", rows);
         status = report ? nib_report_make(ctx, report, form, out, err)
                         : nib_fail(err, NIB_E_NOMEM, "doctor: out of memory");
         json_decref(report);
@@ -317,22 +342,5 @@ nib_status nib_doctor_of_models(nib_ctx *ctx, nib_report_form form, char **out, 
         status = print_table(ctx, rows, available, out, err);
     }
     json_decref(rows);
-    return status;
-}
-
-nib_status nib_doctor_models(nib_ctx *ctx, json_t **out, nib_error *err)
-{
-    examining x = { .ctx = ctx, .baseline = nib_memory_resident() };
-    json_t *rows = json_array();
-    nib_status status = rows ? make_dir(&x, err)
-                             : nib_fail(err, NIB_E_NOMEM, "doctor: out of memory");
-
-    x.available = nib_memory_free() + x.baseline;
-    for (size_t i = 0; nib_known_model_at(i) && !status; i++)
-        status = nib_should_stop(ctx) ? nib_fail(err, NIB_E_INTERRUPTED, "interrupted")
-                                      : examine(&x, i, rows, err);
-    remove_dir(&x);
-    if (status) json_decref(rows);
-    else *out = rows;
     return status;
 }

@@ -175,6 +175,8 @@ void nib_finetune_report_compared(const nib_finetune_job *j);
  * would.  Model, adapter and data are open. */
 nib_status nib_finetune_plan(nib_finetune_job *j, nib_error *err);
 bool nib_finetune_fits(const nib_finetune_job *j);
+/* Of what is trained: its values, gradients and what a step computes beside them. */
+uint64_t nib_finetune_params_bytes(const nib_params *params);
 /* Of a plan that does not fit: would a lower max_seq_length be taken?  Nobody gave one, the
  * micro-batch is one record, and it is training that has no room; else the advice says what is to
  * be lowered in its place. */

@@ -34,6 +34,16 @@ static uint64_t evaluation_bytes(const job *j)
     return nib_eval_loop_bytes(&j->eval) + j->answers.bytes;
 }
 
+uint64_t nib_finetune_params_bytes(const nib_params *params)
+{
+    uint64_t bytes = nib_params_trained_bytes(params); /* as they were a step before */
+
+    for (size_t i = 0; i < params->count; i++)
+        bytes += (params->items[i]->kind == NIB_PARAM_MAGNITUDE ? 5 : 2) * sizeof(float) *
+                 nib_param_count(params->items[i]); /* norms and gains with the magnitudes */
+    return bytes;
+}
+
 /* Plans the run with this micro-batch and accumulation; its trainer takes the place of the last
  * one. */
 static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
@@ -47,12 +57,7 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
     t.per_device_train_batch_size = batch;
     t.gradient_accumulation_steps = accumulation;
     p->weights = touched_weights(j);
-    p->adapters = 0;
-    for (size_t i = 0; i < params->count; i++)
-        p->adapters += (params->items[i]->kind == NIB_PARAM_MAGNITUDE ? 5 : 2) * sizeof(float) *
-                       nib_param_count(params->items[i]); /* norms and gains with the magnitudes */
-    p->adapters += nib_params_trained_bytes(params); /* as they were a step before */
-    p->adapters += nib_start_bytes(j->adapter);
+    p->adapters = nib_finetune_params_bytes(params) + nib_start_bytes(j->adapter);
     p->optimizer = nib_optimizer_bytes(params, &t, &p->paged);
     p->total = p->weights + p->adapters + p->optimizer + evaluation_bytes(j) + p->baseline;
     rest = p->available > p->total ? p->available - p->total : 0;
