@@ -339,6 +339,31 @@ static nib_status read_bias(const reader *r, nib_peft_config *cfg)
                     r->where, word);
 }
 
+/* The rules between fields that PEFT raises errors for. */
+static nib_status check(const nib_peft_config *cfg, const char *where, nib_error *err)
+{
+    bool is_text = cfg->target_modules.kind == NIB_PEFT_REGEX ||
+                   cfg->target_modules.kind == NIB_PEFT_ALL_LINEAR;
+    bool layers_given = cfg->layers != NULL, pattern_given = cfg->layers_pattern.count > 0;
+
+    if (cfg->r < 1)
+        return nib_fail(err, NIB_E_FORMAT, "%s: r is %" PRId64 ", at least 1 is needed", where,
+                        cfg->r);
+    if (!(cfg->lora_dropout >= 0 && cfg->lora_dropout < 1))
+        return nib_fail(err, NIB_E_FORMAT, "%s: lora_dropout is %g, expected 0 to below 1", where,
+                        cfg->lora_dropout);
+    if (is_text && (layers_given || pattern_given))
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: %s cannot go with target_modules \"%.200s\": they need "
+                        "a list",
+                        where, layers_given ? "layers_to_transform" : "layers_pattern",
+                        cfg->target_modules.names[0]);
+    if (pattern_given && !layers_given)
+        return nib_fail(err, NIB_E_FORMAT, "%s: layers_pattern is set, layers_to_transform is not",
+                        where);
+    return NIB_OK;
+}
+
 static nib_status read_fields(const reader *r, nib_peft_config *cfg)
 {
     const json_t *o = r->root;
@@ -381,31 +406,7 @@ static nib_status read_fields(const reader *r, nib_peft_config *cfg)
     if (cfg->target_modules.kind == NIB_PEFT_REGEX &&
         strcasecmp(cfg->target_modules.names[0], "all-linear") == 0)
         cfg->target_modules.kind = NIB_PEFT_ALL_LINEAR;
-    return nib_peft_config_check(cfg, r->where, r->err);
-}
-
-nib_status nib_peft_config_check(const nib_peft_config *cfg, const char *where, nib_error *err)
-{
-    bool is_text = cfg->target_modules.kind == NIB_PEFT_REGEX ||
-                   cfg->target_modules.kind == NIB_PEFT_ALL_LINEAR;
-    bool layers_given = cfg->layers != NULL, pattern_given = cfg->layers_pattern.count > 0;
-
-    if (cfg->r < 1)
-        return nib_fail(err, NIB_E_FORMAT, "%s: r is %" PRId64 ", at least 1 is needed", where,
-                        cfg->r);
-    if (!(cfg->lora_dropout >= 0 && cfg->lora_dropout < 1))
-        return nib_fail(err, NIB_E_FORMAT, "%s: lora_dropout is %g, expected 0 to below 1", where,
-                        cfg->lora_dropout);
-    if (is_text && (layers_given || pattern_given))
-        return nib_fail(err, NIB_E_FORMAT,
-                        "%s: %s cannot go with target_modules \"%.200s\": they need "
-                        "a list",
-                        where, layers_given ? "layers_to_transform" : "layers_pattern",
-                        cfg->target_modules.names[0]);
-    if (pattern_given && !layers_given)
-        return nib_fail(err, NIB_E_FORMAT, "%s: layers_pattern is set, layers_to_transform is not",
-                        where);
-    return NIB_OK;
+    return check(cfg, r->where, r->err);
 }
 
 static nib_status parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,

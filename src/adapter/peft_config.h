@@ -81,9 +81,6 @@ nib_status nib_peft_config_parse(nib_ctx *ctx, const char *text, size_t bytes, c
 nib_status nib_peft_config_describe(nib_ctx *ctx, const char *dir, nib_peft_config *out,
                                     nib_error *err);
 
-/* The rules between fields that PEFT raises errors for; also for a config made here. */
-nib_status nib_peft_config_check(const nib_peft_config *cfg, const char *where, nib_error *err);
-
 /* Writes DIR/adapter_config.json with the keys and the form of PEFT 0.21.2: keys sorted (those of
  * the patterns too), indent 2, ASCII, no newline at the end, inference_mode true. */
 nib_status nib_peft_config_write(nib_ctx *ctx, const char *dir, const nib_peft_config *cfg,

@@ -33,7 +33,8 @@ void nib_dropout_factors(float p, const uint32_t key[2], const uint32_t counter[
     for (int i = 0; i < 4; i++) factors[i] = nib_unit_float(bits[i]) < p ? 0 : 1 / (1 - p);
 }
 
-float nib_normal_float(uint32_t first, uint32_t second, double deviation)
+/* A normal value of two numbers (Box and Muller 1958). */
+static float normal_of(uint32_t first, uint32_t second, double deviation)
 {
     double radius = sqrt(-2 * log(((double)first + 1) * 0x1p-32));
     return (float)(deviation * radius * cos(2 * 3.14159265358979323846 * (double)second * 0x1p-32));
@@ -47,13 +48,15 @@ void nib_normal_fill(float *to, size_t n, const uint32_t key[2], uint32_t a, uin
         uint32_t bits[4];
 
         nib_philox(key, counter, bits);
-        to[i] = nib_normal_float(bits[0], bits[1], deviation);
-        if (i + 1 < n) to[i + 1] = nib_normal_float(bits[2], bits[3], deviation);
+        to[i] = normal_of(bits[0], bits[1], deviation);
+        if (i + 1 < n) to[i + 1] = normal_of(bits[2], bits[3], deviation);
     }
 }
 
 /* Matsumoto and Nishimura 1998. */
-void nib_mt19937_seed(nib_mt19937 *g, uint32_t seed)
+typedef struct mt19937 { uint32_t state[624]; unsigned next; } mt19937;
+
+static void mt19937_seed(mt19937 *g, uint32_t seed)
 {
     g->state[0] = seed;
     for (uint32_t i = 1; i < 624; i++)
@@ -61,7 +64,7 @@ void nib_mt19937_seed(nib_mt19937 *g, uint32_t seed)
     g->next = 624;
 }
 
-static void mt19937_refill(nib_mt19937 *g)
+static void mt19937_refill(mt19937 *g)
 {
     for (unsigned i = 0; i < 624; i++) {
         uint32_t y = (g->state[i] & 0x80000000u) | (g->state[(i + 1) % 624] & 0x7fffffffu);
@@ -70,7 +73,7 @@ static void mt19937_refill(nib_mt19937 *g)
     g->next = 0;
 }
 
-uint32_t nib_mt19937_next(nib_mt19937 *g)
+static uint32_t mt19937_next(mt19937 *g)
 {
     uint32_t y;
 
@@ -84,12 +87,12 @@ uint32_t nib_mt19937_next(nib_mt19937 *g)
 
 void nib_torch_randperm(uint32_t *order, uint32_t n, uint64_t seed)
 {
-    nib_mt19937 g;
+    mt19937 g;
 
-    nib_mt19937_seed(&g, (uint32_t)seed); /* torch keeps the low 32 bits for this generator */
+    mt19937_seed(&g, (uint32_t)seed); /* torch keeps the low 32 bits for this generator */
     for (uint32_t i = 0; i < n; i++) order[i] = i;
     for (uint32_t i = 0; i + 1 < n; i++) {
-        uint32_t j = i + nib_mt19937_next(&g) % (n - i), t = order[i];
+        uint32_t j = i + mt19937_next(&g) % (n - i), t = order[i];
         order[i] = order[j];
         order[j] = t;
     }

@@ -20,16 +20,9 @@ static inline float nib_unit_float(uint32_t bits)
 void nib_dropout_factors(float p, const uint32_t key[2], const uint32_t counter[4],
                          float factors[4]);
 
-/* A normal value of two numbers (Box and Muller 1958). */
-float nib_normal_float(uint32_t first, uint32_t second, double deviation);
-
 /* n of them, two of a draw: value i is a function of key, i, a and b. */
 void nib_normal_fill(float *to, size_t n, const uint32_t key[2], uint32_t a, uint32_t b,
                      double deviation);
-
-typedef struct nib_mt19937 { uint32_t state[624]; unsigned next; } nib_mt19937;
-void nib_mt19937_seed(nib_mt19937 *g, uint32_t seed);
-uint32_t nib_mt19937_next(nib_mt19937 *g);
 
 /* order[0..n-1] = torch.randperm(n) with a generator seeded with `seed` (n < 2^32 / 20). */
 void nib_torch_randperm(uint32_t *order, uint32_t n, uint64_t seed);

@@ -59,7 +59,8 @@ static const nib_gguf_type types[] = {
     { 42, "Q2_0", 64, 18, NIB_DTYPE_OTHER },
 };
 
-const nib_gguf_type *nib_gguf_type_of(uint32_t id)
+/* NULL: removed or not known. */
+static const nib_gguf_type *type_of(uint32_t id)
 {
     for (size_t i = 0; i < NIB_COUNT(types); i++)
         if (types[i].id == id) return &types[i];
@@ -286,7 +287,7 @@ static nib_status read_type(cursor *c, nib_tensor *t, uint64_t fastest, nib_erro
     nib_status status = take_u32(c, t->name, &id, err);
 
     if (status) return status;
-    type = nib_gguf_type_of(id);
+    type = type_of(id);
     if (!type)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is of tensor type %" PRIu32
                         ", which is not known (removed from ggml, or newer than this program)",

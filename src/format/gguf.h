@@ -38,7 +38,6 @@ typedef struct nib_gguf_type {
     unsigned elements, bytes;
     nib_dtype dtype; /* NIB_DTYPE_OTHER: blocks */
 } nib_gguf_type;
-const nib_gguf_type *nib_gguf_type_of(uint32_t id);          /* NULL: removed or not known */
 const nib_gguf_type *nib_gguf_type_named(const char *name);  /* "Q4_K"; NULL: none */
 
 struct nib_gguf {

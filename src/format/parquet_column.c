@@ -18,8 +18,9 @@ typedef struct page_words {
     bool has_crc, is_packed;
 } page_words;
 
-nib_status nib_parquet_column_fail(const nib_parquet_column *c, nib_status status,
-                                   const char *problem, nib_error *err)
+/* Fails with "FILE: column PATH: what is wrong". */
+static nib_status fail(const nib_parquet_column *c, nib_status status, const char *problem,
+                       nib_error *err)
 {
     char path[400];
 
@@ -30,7 +31,7 @@ nib_status nib_parquet_column_fail(const nib_parquet_column *c, nib_status statu
 
 static nib_status broken(const nib_parquet_column *c, const char *problem, nib_error *err)
 {
-    return nib_parquet_column_fail(c, NIB_E_FORMAT, problem, err);
+    return fail(c, NIB_E_FORMAT, problem, err);
 }
 
 static const nib_parquet_node *leaf_of(const nib_parquet_column *c)
@@ -69,8 +70,8 @@ static nib_status make_room(nib_parquet_column *c, nib_parquet_buffer *b, size_t
     if (bytes <= b->room) return NIB_OK;
     free_buffer(c, b);
     if (bytes > MOST_HELD_BYTES - *c->held)
-        return nib_parquet_column_fail(
-            c, NIB_E_UNSUPPORTED, "the pages of all columns are larger than 1 GiB together", err);
+        return fail(c, NIB_E_UNSUPPORTED, "the pages of all columns are larger than 1 GiB together",
+                    err);
     b->data = nib_alloc(c->source->ctx, bytes);
     if (!b->data) return broken(c, "out of memory", err);
     b->room = bytes;
@@ -133,7 +134,7 @@ static nib_status read_header(nib_parquet_column *c, page_words *p, nib_error *e
     if ((uint64_t)p->packed > c->end - c->at)
         return broken(c, "a page passes the end of its column", err);
     if (p->unpacked > MOST_PAGE_BYTES)
-        return nib_parquet_column_fail(c, NIB_E_UNSUPPORTED, "a page of more than 256 MiB", err);
+        return fail(c, NIB_E_UNSUPPORTED, "a page of more than 256 MiB", err);
     if (p->has_crc && (uint32_t)p->crc != crc32(0, c->source->data + c->at, (uInt)p->packed))
         return broken(c, "a page whose checksum is wrong", err);
     return NIB_OK;
@@ -170,7 +171,7 @@ static nib_status read_dictionary(nib_parquet_column *c, const page_words *p, ni
 
     if (c->has_dictionary) return broken(c, "two dictionaries in a row group", err);
     if (p->encoding != NIB_PARQUET_PLAIN && p->encoding != NIB_PARQUET_PLAIN_DICTIONARY)
-        return nib_parquet_column_fail(c, NIB_E_UNSUPPORTED, "a dictionary that is not PLAIN", err);
+        return fail(c, NIB_E_UNSUPPORTED, "a dictionary that is not PLAIN", err);
     status = unpack(c, &c->dictionary_page, c->source->data + c->at, (size_t)p->packed,
                     (size_t)p->unpacked, true, &data, err);
     if (status) return status;
@@ -200,8 +201,7 @@ static nib_status begin_levels(nib_parquet_column *c, int64_t encoding, uint32_t
         if (bytes > (size_t)(end - *at)) return broken(c, "levels pass the page's end", err);
         *out = nib_bit_packed_open(*at, (size_t)bytes, width);
     } else {
-        return nib_parquet_column_fail(c, NIB_E_UNSUPPORTED,
-                                       "levels that are neither RLE nor BIT_PACKED", err);
+        return fail(c, NIB_E_UNSUPPORTED, "levels that are neither RLE nor BIT_PACKED", err);
     }
     *at += bytes;
     return NIB_OK;
@@ -216,7 +216,7 @@ static nib_status begin_values(nib_parquet_column *c, const page_words *p, const
                                                    &unsupported);
 
     if (!problem) return NIB_OK;
-    return nib_parquet_column_fail(c, unsupported ? NIB_E_UNSUPPORTED : NIB_E_FORMAT, problem, err);
+    return fail(c, unsupported ? NIB_E_UNSUPPORTED : NIB_E_FORMAT, problem, err);
 }
 
 static nib_status begin_v1(nib_parquet_column *c, const page_words *p, nib_error *err)

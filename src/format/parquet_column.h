@@ -49,8 +49,4 @@ nib_status nib_parquet_column_value(nib_parquet_column *c, nib_parquet_value *ou
 /* Moves to the next one.  A value is to be read, once, before that. */
 nib_status nib_parquet_column_advance(nib_parquet_column *c, nib_error *err);
 
-/* Fails with "FILE: column PATH: what is wrong". */
-nib_status nib_parquet_column_fail(const nib_parquet_column *c, nib_status status,
-                                   const char *problem, nib_error *err);
-
 #endif

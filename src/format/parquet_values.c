@@ -4,7 +4,8 @@
 static const char ends_early[] = "the page has fewer values than it says";
 static const char no_memory[] = "out of memory";
 
-size_t nib_parquet_width(const nib_parquet_node *leaf)
+/* Bytes of a value in PLAIN; 0: BYTE_ARRAY and BOOLEAN. */
+static size_t width_of(const nib_parquet_node *leaf)
 {
     switch (leaf->type) {
     case NIB_PARQUET_INT32:
@@ -21,7 +22,7 @@ size_t nib_parquet_width(const nib_parquet_node *leaf)
 static bool take_plain(const nib_parquet_node *leaf, const uint8_t **at, const uint8_t *end,
                        nib_parquet_value *out)
 {
-    size_t bytes = nib_parquet_width(leaf);
+    size_t bytes = width_of(leaf);
 
     if (leaf->type == NIB_PARQUET_BYTE_ARRAY) {
         if (end - *at < 4) return false;
@@ -41,7 +42,7 @@ const char *nib_parquet_dictionary_open(nib_ctx *ctx, const nib_parquet_node *le
                                         nib_parquet_dictionary *d)
 {
     const uint8_t *at = data;
-    size_t least = leaf->type == NIB_PARQUET_BYTE_ARRAY ? 4 : nib_parquet_width(leaf);
+    size_t least = leaf->type == NIB_PARQUET_BYTE_ARRAY ? 4 : width_of(leaf);
     nib_parquet_value value;
 
     if (!least) return "a dictionary of booleans";
@@ -63,7 +64,7 @@ const char *nib_parquet_dictionary_open(nib_ctx *ctx, const nib_parquet_node *le
 static const char *next_of_dictionary(nib_parquet_values *v, nib_parquet_value *out)
 {
     const nib_parquet_dictionary *d = v->dictionary;
-    size_t width = nib_parquet_width(v->leaf);
+    size_t width = width_of(v->leaf);
     uint32_t index;
 
     if (!nib_rle_next(&v->rle, &index)) return ends_early;
@@ -104,7 +105,7 @@ static const char *next_delta(nib_parquet_values *v, nib_parquet_value *out)
     if (!nib_delta_next(&v->lengths, &value)) return ends_early;
     for (unsigned i = 0; i < 8; i++) v->scratch[i] = (uint8_t)((uint64_t)value >> 8 * i);
     /* INT32 wraps at 32 bits */
-    *out = (nib_parquet_value){ v->scratch, nib_parquet_width(v->leaf) };
+    *out = (nib_parquet_value){ v->scratch, width_of(v->leaf) };
     return NULL;
 }
 
@@ -133,13 +134,13 @@ static const char *next_delta_bytes(nib_parquet_values *v, nib_parquet_value *ou
     if (tail.bytes) memcpy(v->text + kept, tail.data, tail.bytes);
     v->text_bytes = (size_t)kept + tail.bytes;
     *out = (nib_parquet_value){ v->text, v->text_bytes };
-    return v->leaf->type == NIB_PARQUET_FIXED && v->text_bytes != nib_parquet_width(v->leaf)
+    return v->leaf->type == NIB_PARQUET_FIXED && v->text_bytes != width_of(v->leaf)
                ? "a value of another length than its column's" : NULL;
 }
 
 static const char *next_of_streams(nib_parquet_values *v, nib_parquet_value *out)
 {
-    size_t width = nib_parquet_width(v->leaf);
+    size_t width = width_of(v->leaf);
 
     if (v->index == v->count) return ends_early;
     for (size_t i = 0; i < width; i++) v->scratch[i] = v->at[i * v->count + v->index];
@@ -199,7 +200,7 @@ static bool begin_lengths(nib_parquet_values *v, nib_delta *out)
 
 static const char *begin_streams(nib_parquet_values *v)
 {
-    size_t bytes = (size_t)(v->end - v->at), width = nib_parquet_width(v->leaf);
+    size_t bytes = (size_t)(v->end - v->at), width = width_of(v->leaf);
 
     if (width > sizeof v->scratch) return "BYTE_STREAM_SPLIT of values wider than 64 bytes";
     if (bytes % width) return "BYTE_STREAM_SPLIT of streams that differ in length";

@@ -55,9 +55,6 @@ typedef struct nib_parquet_values {
     size_t text_bytes, text_room;
 } nib_parquet_values;
 
-/* Bytes of a value in PLAIN; 0: BYTE_ARRAY and BOOLEAN. */
-size_t nib_parquet_width(const nib_parquet_node *leaf);
-
 /* Begins a page of `bytes` at `data`, which has to stay there.  v keeps ctx, leaf and text from
  * page to page.  dictionary: NULL if the chunk has none.  NULL, or what is wrong; an encoding that
  * is not known for this type is refused by its name, *unsupported then true. */

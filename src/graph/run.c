@@ -36,7 +36,7 @@ size_t nib_run_bytes(const nib_graph *g, const nib_plan *plan, size_t positions)
     return scratch_bytes(g, plan, positions) + nib_tables_bytes(g, positions);
 }
 
-nib_status nib_graph_check_length(const nib_graph *g, size_t positions, nib_error *err)
+static nib_status check_length(const nib_graph *g, size_t positions, nib_error *err)
 {
     if (!g->position_limit || positions <= g->position_limit) return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
@@ -54,7 +54,7 @@ nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan
     if (!run) return nib_fail(err, NIB_E_NOMEM, "run: out of memory");
     *run = (nib_run){ .ctx = ctx, .graph = g, .k = &g->kernels, .plan = plan,
                       .backend = &nib_backend_cpu, .positions = positions, .bad_node = NIB_NONE };
-    status = nib_graph_check_length(g, positions, err);
+    status = check_length(g, positions, err);
     if (status) goto done;
     status = nib_arena_create(ctx, plan->arena_bytes, &run->arena, err);
     if (!status)

@@ -41,10 +41,8 @@ struct nib_run {
     int bad_node; /* first node whose output was not finite, found by nib_run_find_bad() */
 };
 
-/* Fails with NIB_E_UNSUPPORTED when sequences of `positions` tokens are longer than the model
- * takes. */
-nib_status nib_graph_check_length(const nib_graph *g, size_t positions, nib_error *err);
-/* Makes buffers for the plan, for sequences of at most `positions` tokens. */
+/* Makes buffers for the plan, for sequences of at most `positions` tokens; NIB_E_UNSUPPORTED: the
+ * model takes fewer. */
 nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan, size_t positions,
                           nib_run **out, nib_error *err);
 void nib_run_destroy(nib_run *run);

@@ -8,7 +8,8 @@
 enum { LISTED = 10, SHOWN = 3, LINE_BYTES = 160 };
 static const double most_loss = .02; /* nats a token that a merge may lose */
 
-double nib_merge_kept(const nib_merge_measured *m)
+/* What was kept, against which merge_min_gain is held. */
+static double kept_of(const nib_merge_measured *m)
 {
     return m->verified ? m->losses.kept : m->all.survived;
 }
@@ -240,7 +241,7 @@ void nib_merge_report_advice(const nib_merge_measured *m, const nib_merge_facts 
 {
     const nib_quantize_options *q = &f->options->quantize;
     bool low = strcmp(f->result->form, "dense") != 0;
-    double kept = nib_merge_kept(m), mb = 1e-6;
+    double kept = kept_of(m), mb = 1e-6;
 
     if (isfinite(kept))
         nib_text_printf(t, "%.3f of the adapter's %s is kept", kept,

@@ -23,8 +23,6 @@ typedef struct nib_merge_facts {
 /* Is at least `least` of the gain kept (without records: of the change, by two standard errors, and
  * no more above 1 than it may be below), and the loss at most .02 above the adapter's? */
 bool nib_merge_is_enough(const nib_merge_measured *m, double least);
-/* What was kept, against which `least` is held. */
-double nib_merge_kept(const nib_merge_measured *m);
 
 /* NULL: no memory. */
 json_t *nib_merge_report_json(const nib_merge_measured *m, const nib_merge_facts *f);

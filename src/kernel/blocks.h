@@ -62,9 +62,6 @@ typedef struct nib_block_part {
     float scale[2], offset[2]; /* of the values up to 16, and of the others */
 } nib_block_part;
 
-/* Part `part` of a block, of any kind, code by code. */
-void nib_block_unpack(nib_block_kind kind, const uint8_t *block, size_t part, nib_block_part *out);
-
 /* dst[count * values] of `count` blocks, at any address.  Every variant gives the same bits. */
 typedef void nib_blocks_decode_fn(nib_block_kind kind, size_t count, const uint8_t *blocks,
                                   float *dst);

@@ -180,7 +180,8 @@ static void mxfp4(const uint8_t *b, size_t part, nib_block_part *p)
     set_scale(p, nib_e8m0_half(b[0]), 0);
 }
 
-void nib_block_unpack(nib_block_kind kind, const uint8_t *block, size_t part, nib_block_part *out)
+/* Part `part` of a block, of any kind, code by code. */
+static void unpack(nib_block_kind kind, const uint8_t *block, size_t part, nib_block_part *out)
 {
     static void (*const unpack[NIB_BLOCK_KINDS])(const uint8_t *, size_t, nib_block_part *) = {
         [NIB_BLOCK_Q4_0] = q4_0, [NIB_BLOCK_Q4_1] = q4_1, [NIB_BLOCK_Q5_0] = q5_0,
@@ -205,7 +206,7 @@ void nib_blocks_decode_ref(nib_block_kind kind, size_t count, const uint8_t *blo
 
     for (size_t b = 0; b < count; b++)
         for (size_t part = 0; part < l->values / NIB_BLOCK_PART; part++, dst += NIB_BLOCK_PART) {
-            nib_block_unpack(kind, blocks + b * l->bytes, part, &p);
+            unpack(kind, blocks + b * l->bytes, part, &p);
             for (size_t i = 0; i < NIB_BLOCK_PART; i++) dst[i] = value(&p, i);
         }
 }
@@ -216,7 +217,7 @@ void nib_blocks_back_ref(nib_block_kind kind, const nib_block_column *c, size_t 
     nib_block_part p;
 
     for (size_t t = 0; t < terms; t++) {
-        nib_block_unpack(kind, nib_block_row(c, t), c->part, &p);
+        unpack(kind, nib_block_row(c, t), c->part, &p);
         for (size_t i = 0; i < NIB_BLOCK_PART; i++)
             nib_pack_put(pack, panel, strip, t, i, value(&p, i));
     }
@@ -267,7 +268,7 @@ void nib_blocks_dot_fixed_ref(nib_block_kind kind, size_t M, size_t count, const
         nib_fixed_x row = nib_fixed_row(x, m);
         y[m * ldy] = 0;
         for (size_t p = 0; p < count * parts; p++) {
-            nib_block_unpack(kind, blocks + p / parts * l->bytes, p % parts, &part);
+            unpack(kind, blocks + p / parts * l->bytes, p % parts, &part);
             y[m * ldy] += part_dot(&part, &row);
             row = (nib_fixed_x){ row.words + NIB_BLOCK_PART, row.steps + 1, row.sums + 2, 0 };
         }

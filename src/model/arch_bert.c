@@ -92,7 +92,8 @@ nib_value nib_bert_embed(nib_build *b, const nib_bert *m)
     return nib_dropout(b, x, m->dropout);
 }
 
-nib_value nib_bert_heads(nib_build *b, const nib_bert *m, int i, nib_value x)
+/* The heads of layer i over x, before the output projection. */
+static nib_value attended(nib_build *b, const nib_bert *m, int i, nib_value x)
 {
     nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->heads, .full = true,
                                      .head_dim = m->head_dim,
@@ -120,7 +121,7 @@ static nib_value project(nib_build *b, const nib_bert *m, int i, nib_value a)
 
 nib_value nib_bert_attend(nib_build *b, const nib_bert *m, int i, nib_value x)
 {
-    return project(b, m, i, nib_bert_heads(b, m, i, x));
+    return project(b, m, i, attended(b, m, i, x));
 }
 
 /* h = norm(x + project(a));  y = norm(h + mlp(h)). */
@@ -143,7 +144,7 @@ nib_value nib_bert_encode(nib_build *b, const nib_bert *m, nib_value x)
 {
     for (int i = 0; i < (int)m->layers; i++) {
         nib_segment(b);
-        x = nib_bert_finish_layer(b, m, i, nib_bert_heads(b, m, i, x), x);
+        x = nib_bert_finish_layer(b, m, i, attended(b, m, i, x), x);
     }
     nib_segment(b);
     return x;

@@ -27,8 +27,7 @@ void nib_bert_read_others(nib_reader *r, nib_bert *m, const char *prefix, bool a
 void nib_bert_refuse_variants(nib_reader *r, bool tied);
 /* Words, positions and types added and normed, of m->embedded channels. */
 nib_value nib_bert_embed(nib_build *b, const nib_bert *m);
-/* Heads of the attention of layer i over h; the same with the output projection. */
-nib_value nib_bert_heads(nib_build *b, const nib_bert *m, int i, nib_value h);
+/* The attention of layer i over h, with its output projection. */
 nib_value nib_bert_attend(nib_build *b, const nib_bert *m, int i, nib_value h);
 /* What follows the heads `a` of layer i over x: their projection and the MLP, norms behind each. */
 nib_value nib_bert_finish_layer(nib_build *b, const nib_bert *m, int i, nib_value a, nib_value x);

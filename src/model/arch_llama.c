@@ -51,7 +51,7 @@ void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys
                                                 .positions = m->positions });
 }
 
-void nib_llama_read(nib_reader *r, void *config)
+static void read_keys(nib_reader *r, void *config)
 {
     nib_llama *m = config;
 
@@ -176,7 +176,7 @@ static const nib_gguf_family gguf = {
 };
 
 const nib_arch nib_arch_llama = { .model_types = types, .config_bytes = sizeof(nib_llama),
-                                  .read = nib_llama_read, .prefix = "model.",
+                                  .read = read_keys, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS |
                                            1 << NIB_TASK_FEATURE_EXTRACTION,
                                   .other_heads = nib_llama_heads,

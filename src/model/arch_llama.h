@@ -47,7 +47,6 @@ typedef struct nib_llama_keys {
 extern const nib_llama_keys nib_llama_plain_keys; /* llama's own */
 
 /* The keys of llama; rope included. */
-void nib_llama_read(nib_reader *r, void *config);
 void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys);
 /* q, k, v, rotation (rope NULL: none), attention and its output projection. */
 nib_value nib_llama_attend(nib_build *b, const nib_llama *m, int i, const nib_rope *rope,

@@ -14,7 +14,8 @@ static const nib_arch *const architectures[] = {
 #undef ARCH
 };
 
-const nib_gguf_family *nib_gguf_family_named(const char *architecture)
+/* NULL: there is none. */
+static const nib_gguf_family *family_named(const char *architecture)
 {
     for (size_t i = 0; i < NIB_COUNT(architectures); i++) {
         const nib_gguf_family *f = architectures[i]->gguf;
@@ -42,7 +43,7 @@ void nib_gguf_families_known(char *out, size_t room)
     *out = 0;
     for (size_t i = 0; i < NIB_COUNT(architectures) && used < room; i++) {
         const nib_gguf_family *f = architectures[i]->gguf;
-        if (f && nib_gguf_family_named(f->architecture) == f) /* not a second one of the name */
+        if (f && family_named(f->architecture) == f) /* not a second one of the name */
             used += (size_t)snprintf(out + used, room - used, "%s%s", used ? ", " : "",
                                      f->architecture);
     }
@@ -76,7 +77,7 @@ nib_status nib_gguf_family_of(const nib_tensors *tensors, const char *where,
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: general.type is %.*s, expected a model", where,
                         (int)nib_min(type.bytes, 60), type.at);
     *family = family_without(name, tensors);
-    if (!*family) *family = nib_gguf_family_named(name);
+    if (!*family) *family = family_named(name);
     if (*family) return NIB_OK;
     nib_gguf_families_known(known, sizeof known);
     return nib_fail(err, NIB_E_UNSUPPORTED, "%s: general.architecture '%s', known are %s", where,

@@ -13,8 +13,7 @@ nib_status nib_gguf_family_of(const nib_tensors *tensors, const char *where,
 /* general.architecture, into `room`.  NIB_E_FORMAT: it is missing, or too long. */
 nib_status nib_gguf_architecture(const nib_gguf *keys, const char *where, char *out, size_t room,
                                  nib_error *err);
-/* The family of one architecture's name, NULL: none; the list of all for messages. */
-const nib_gguf_family *nib_gguf_family_named(const char *architecture);
+/* The list of all, for messages. */
 void nib_gguf_families_known(char *out, size_t room);
 
 /* config.json as the converter read it, as far as the keys tell; *json: json_decref(). */

@@ -30,7 +30,8 @@ bool nib_task_parse(const char *name, nib_task *task)
     return false;
 }
 
-void nib_task_names(unsigned set, char names[160])
+/* The names of a set of tasks (bits 1 << nib_task), "CAUSAL_LM, SEQ_CLS". */
+static void list_tasks(unsigned set, char names[160])
 {
     size_t used = 0;
 
@@ -182,7 +183,7 @@ nib_status nib_purpose_read(const json_t *config, const nib_arch *arch,
     }
     if (!(arch->tasks >> p.task & 1)) {
         char known[160];
-        nib_task_names(arch->tasks, known);
+        list_tasks(arch->tasks, known);
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: model_type '%s' has no %s here, known are %s",
                         where, arch->model_types[0], nib_task_name(p.task), known);
     }

@@ -19,8 +19,6 @@ const char *nib_problem_type(nib_loss_kind loss);
 const char *nib_task_name(nib_task task);
 /* false: no task is called so. */
 bool nib_task_parse(const char *name, nib_task *task);
-/* The names of a set of tasks (bits 1 << nib_task), "CAUSAL_LM, SEQ_CLS". */
-void nib_task_names(unsigned tasks, char names[160]);
 
 /* Is the module a part of one of an encoder's heads?  (Of a decoder the head alone is.) */
 bool nib_arch_is_of_head(const nib_arch *arch, const char *module);

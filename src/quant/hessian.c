@@ -84,14 +84,6 @@ void nib_hessian_unit(nib_hessian *h)
     h->rows = h->in;
 }
 
-void nib_hessian_divide(nib_hessian *h, const float *s)
-{
-    for (size_t i = 0; i < h->in; i++) {
-        for (size_t j = 0; j <= i; j++) h->h[i * h->in + j] /= s[i] * s[j];
-        h->sizes[i] /= s[i];
-    }
-}
-
 /* --- errors --- */
 
 typedef struct error_of {

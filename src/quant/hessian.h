@@ -30,8 +30,6 @@ void nib_hessian_observe(nib_hessian *h, const void *x, nib_dtype type, size_t r
 /* As if each input had been 1 alone, in a row of its own: nothing is known of them, and what is
  * calibrated on it is rounded to nearest. */
 void nib_hessian_unit(nib_hessian *h);
-/* Divides the inputs by s [in], as if they had been observed so. */
-void nib_hessian_divide(nib_hessian *h, const float *s);
 
 static inline float nib_hessian_at(const nib_hessian *h, size_t i, size_t j)
 {

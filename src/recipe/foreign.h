@@ -65,8 +65,7 @@ const char *nib_foreign_written(const nib_foreign *f, const char *key);
 const char *nib_foreign_print(nib_foreign *f, const char *format, ...) NIB_PRINTF(2, 3);
 const char *nib_foreign_flow(nib_foreign *f, const nib_yaml_node *n);
 
-/* foreign_write.c: a note for each change; and the recipe, which is the caller's. */
+/* foreign_write.c: a note for each change. */
 void nib_foreign_note(const nib_foreign *f, const char *path);
-nib_status nib_foreign_write(const nib_foreign *f, const char *path, char **out, nib_error *err);
 
 #endif

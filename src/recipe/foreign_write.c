@@ -60,7 +60,8 @@ static void write_comments(nib_flow *w, const nib_foreign *f, bool lost, const c
     }
 }
 
-nib_status nib_foreign_write(const nib_foreign *f, const char *path, char **out, nib_error *err)
+/* *out is the caller's. */
+static nib_status write_recipe(const nib_foreign *f, const char *path, char **out, nib_error *err)
 {
     static const struct { const char *key, *value; } needed[] = {
         { "model_name_or_path", "DIR" }, { "data", "FILE" }, { "output_dir", "DIR" }
@@ -131,7 +132,7 @@ nib_status nib_recipe_convert(nib_ctx *ctx, const nib_convert_options *o, char *
                           "does not have; a recipe of nibble needs no conversion",
                           o->recipe);
     if (!status) status = nib_foreign_convert(ctx, nib_yaml_root(y), tool, &f, err);
-    if (!status) status = nib_foreign_write(&f, o->recipe, &text, err);
+    if (!status) status = write_recipe(&f, o->recipe, &text, err);
     if (!status) {
         report(ctx, &f, tool, o->recipe);
         status = nib_warnings_check(ctx, err);

@@ -64,9 +64,6 @@ typedef struct nib_recipe_values {
     int assistant_only_loss, completion_only_loss, packing; /* -1: not given */
 } nib_recipe_values;
 
-/* All defaults. */
-nib_recipe_values nib_recipe_defaults(void);
-
 /* Where compute_dtype comes from: the explicit key, the type the model is loaded in, the Trainer's
  * flags. */
 enum { NIB_COMPUTE_KEY, NIB_COMPUTE_TORCH, NIB_COMPUTE_BF16, NIB_COMPUTE_FP16, NIB_COMPUTE_KEYS };

@@ -4,7 +4,7 @@
 #include "recipe/foreign_words.h"
 #include "recipe/recipe_keys.h"
 
-nib_recipe_values nib_recipe_defaults(void)
+static nib_recipe_values defaults_of_all(void)
 {
     nib_recipe_values v = { .assistant_only_loss = -1, .completion_only_loss = -1, .packing = -1 };
 
@@ -18,7 +18,7 @@ nib_status nib_recipe_create(nib_ctx *ctx, nib_recipe **out, nib_error *err)
 
     if (!r) return nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
     r->ctx = ctx;
-    r->v = nib_recipe_defaults();
+    r->v = defaults_of_all();
     r->given = nib_new_array(ctx, nib_recipe_row_count, sizeof *r->given);
     if (!r->given) {
         nib_recipe_destroy(r);
@@ -60,7 +60,7 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
                                     [NIB_KEY_ARGUMENTS] = sizeof(nib_argument *),
                                     [NIB_KEY_SETTING] = 0,
                                     [NIB_KEY_COMPUTE] = 0 };
-    nib_recipe_values defaults = nib_recipe_defaults();
+    nib_recipe_values defaults = defaults_of_all();
 
     if (row->kind == NIB_KEY_COMPUTE) return;
     if (row->kind == NIB_KEY_SETTING) {

@@ -33,8 +33,9 @@ static nib_status check(const nib_charsmap *m, size_t count, const char *where, 
     return NIB_OK;
 }
 
-nib_status nib_charsmap_create(nib_ctx *ctx, const uint8_t *bytes, size_t count, const char *where,
-                               nib_charsmap **out, nib_error *err)
+/* Of a copy of the bytes. */
+static nib_status create(nib_ctx *ctx, const uint8_t *bytes, size_t count, const char *where,
+                         nib_charsmap **out, nib_error *err)
 {
     uint64_t trie = count >= 4 ? nib_load_le32(bytes) : 0;
     nib_charsmap *m;
@@ -116,7 +117,7 @@ nib_status nib_charsmap_from_base64(nib_ctx *ctx, const char *text, const char *
     *out = NULL;
     if (!*text) return NIB_OK;
     status = nib_charsmap_bytes(ctx, text, where, &bytes, &count, err);
-    if (!status) status = nib_charsmap_create(ctx, bytes, count, where, out, err);
+    if (!status) status = create(ctx, bytes, count, where, out, err);
     nib_free(ctx, bytes);
     return status;
 }

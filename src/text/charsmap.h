@@ -11,11 +11,9 @@
 
 typedef struct nib_charsmap nib_charsmap;
 
-/* Takes the bytes over a copy.  NIB_E_FORMAT with `where`: too short, a trie longer than the file,
- * replacements that are no UTF-8 or not ended. */
-nib_status nib_charsmap_create(nib_ctx *ctx, const uint8_t *bytes, size_t count, const char *where,
-                               nib_charsmap **out, nib_error *err);
-/* From base64, as tokenizer.json has it; NULL: it is empty, and replaces nothing. */
+/* From base64, as tokenizer.json has it; NULL: it is empty, and replaces nothing.  NIB_E_FORMAT
+ * with `where`: too short, a trie longer than the file, replacements that are no UTF-8 or not
+ * ended. */
 nib_status nib_charsmap_from_base64(nib_ctx *ctx, const char *text, const char *where,
                                     nib_charsmap **out, nib_error *err);
 /* Its bytes alone, allocated. */

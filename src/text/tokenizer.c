@@ -46,7 +46,6 @@ const nib_special_tokens *nib_tokenizer_special(const nib_tokenizer *t)
 }
 int64_t nib_tokenizer_bos(const nib_tokenizer *t) { return t->special_tokens.bos.id; }
 int64_t nib_tokenizer_eos(const nib_tokenizer *t) { return t->special_tokens.eos.id; }
-int64_t nib_tokenizer_pad(const nib_tokenizer *t) { return t->special_tokens.pad.id; }
 size_t nib_tokenizer_size(const nib_tokenizer *t) { return t->size; }
 const char *nib_tokenizer_token(const nib_tokenizer *t, uint32_t id)
 {

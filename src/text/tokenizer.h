@@ -33,7 +33,8 @@ typedef struct nib_tokens {
  * NIB_E_FORMAT / NIB_E_UNSUPPORTED name the file, the component and where it stands; where there
  * are only tokenizers of other formats, the file and how to convert it. */
 nib_status nib_tokenizer_open(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err);
-/* The same, but *out is left as it was where there is none that can be read. */
+/* The same, but *out is left as it was where there is none that can be read: records may carry
+ * token ids. */
 nib_status nib_tokenizer_open_any(nib_ctx *ctx, const char *dir, nib_tokenizer **out,
                                   nib_error *err);
 /* Fails with what nib_tokenizer_open() says of a directory without a tokenizer. */
@@ -115,7 +116,6 @@ const json_t *nib_tokenizer_named(const nib_tokenizer *t);
 /* Its ids; -1 where there is none. */
 int64_t nib_tokenizer_bos(const nib_tokenizer *t);
 int64_t nib_tokenizer_eos(const nib_tokenizer *t);
-int64_t nib_tokenizer_pad(const nib_tokenizer *t);
 const char *nib_tokenizer_token(const nib_tokenizer *t, uint32_t id); /* content; NULL: none */
 int64_t nib_tokenizer_find(const nib_tokenizer *t, const char *content); /* -1: none */
 /* Does the model's directory ask for text/tidy.h when texts are decoded? */
