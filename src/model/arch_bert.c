@@ -239,7 +239,7 @@ static void gguf_finish(nib_gguf_config *c)
 
 static const nib_gguf_family gguf = {
     .architecture = "bert", .model_type = "bert", .class_name = "BertModel",
-    .names = gguf_names, .keys = nib_bert_gguf_keys, .finish = gguf_finish,
+    .names = gguf_names, .keys = nib_bert_gguf_keys, .finish = gguf_finish, .full = true,
 };
 
 static const char *const types[] = { "bert", NULL };

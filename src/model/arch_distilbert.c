@@ -140,7 +140,7 @@ static void gguf_put(const nib_gguf_put *p)
 static const nib_gguf_family gguf = {
     .architecture = "bert", .model_type = "distilbert", .class_name = "DistilBertModel",
     .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish, .put = gguf_put,
-    .lacks = "token_types.weight",
+    .lacks = "token_types.weight", .full = true,
 };
 
 static const char *const heads[] = { "vocab_", "pre_classifier.", "classifier.", "qa_outputs.",

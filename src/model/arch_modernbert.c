@@ -221,6 +221,7 @@ static const char *gguf_unsaid(const nib_graph *g)
 static const nib_gguf_family gguf = {
     .architecture = "modern-bert", .model_type = "modernbert", .class_name = "ModernBertModel",
     .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish, .unsaid = gguf_unsaid,
+    .full = true,
 };
 
 static const char *const heads[] = { "head.", "decoder.", "classifier.", NULL };

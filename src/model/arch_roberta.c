@@ -31,7 +31,7 @@ static const nib_gguf_name gguf_names[] = {
 };
 static const nib_gguf_family gguf = {
     .architecture = "bert", .model_type = "roberta", .class_name = "RobertaModel",
-    .names = gguf_names, .keys = nib_bert_gguf_keys,
+    .names = gguf_names, .keys = nib_bert_gguf_keys, .full = true,
 };
 
 static const char *const heads[] = { "lm_head.", "classifier.", "qa_outputs.",

@@ -42,9 +42,12 @@ bool nib_gguf_has(const nib_gguf_config *c, const char *tensor)
 const nib_gguf_value *nib_gguf_key_value(const nib_gguf_config *c, const char *key)
 {
     char name[200];
+    const nib_gguf_value *v;
 
     snprintf(name, sizeof name, "%s.%s", c->architecture, key);
-    return nib_gguf_find(c->keys, name);
+    v = nib_gguf_find(c->keys, name);
+    if (v) c->asked[v - c->keys->values] = true;
+    return v;
 }
 
 /* One number, or the same for every layer. */
@@ -76,8 +79,7 @@ double nib_gguf_get(nib_gguf_config *c, const char *key, double fallback)
     return out;
 }
 
-/* The shortest decimal that is this float: 1e-6, and not 9.999999974752427e-07. */
-static double shortest(float value)
+double nib_gguf_shortest(float value)
 {
     char text[40];
 
@@ -91,7 +93,7 @@ static double shortest(float value)
 static json_t *json_of(const nib_gguf_value *v, double number)
 {
     if (v->entry == NIB_GGUF_BOOL) return json_boolean(number != 0);
-    if (v->entry == NIB_GGUF_F32) return json_real(shortest((float)number));
+    if (v->entry == NIB_GGUF_F32) return json_real(nib_gguf_shortest((float)number));
     if (v->entry == NIB_GGUF_F64) return json_real(number);
     return json_integer((json_int_t)number);
 }

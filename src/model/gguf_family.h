@@ -77,6 +77,7 @@ typedef struct nib_gguf_config {
     const nib_tensors *tensors; /* under their own names */
     const nib_gguf *keys;
     json_t *json;
+    bool *asked; /* of each of the keys' values: it has been asked for */
     nib_status status;
     nib_error error;
 } nib_gguf_config;
@@ -127,6 +128,7 @@ typedef struct nib_gguf_family {
     void (*fold)(const json_t *config, const struct nib_graph *g, const char *tensor,
                  nib_gguf_fold *out);
     const char *const *folded;
+    bool full;                  /* each token sees those behind it too: attention.causal is false */
     bool own_head;              /* llama.cpp asks for a head, also where it is the embedding */
     bool by_kind;               /* layers that slide have sizes of their own, and which do is always
                                    listed; of the others rope_freqs says which channels turn */
@@ -144,10 +146,12 @@ bool nib_gguf_is_of_experts(const nib_gguf_name *n);
 bool nib_gguf_has(const nib_gguf_config *c, const char *tensor);
 /* A number among the architecture's keys. */
 double nib_gguf_get(nib_gguf_config *c, const char *key, double fallback);
-/* The value of a key of the architecture; NULL: absent. */
+/* The value of a key of the architecture, which counts as used then; NULL: absent. */
 const nib_gguf_value *nib_gguf_key_value(const nib_gguf_config *c, const char *key);
 /* A text, or a number, one or the same for every layer, under another name; v NULL: nothing. */
 void nib_gguf_copy(nib_gguf_config *c, const nib_gguf_value *v, const char *to);
+/* The shortest decimal that is this float: 1e-6, and not 9.999999974752427e-07. */
+double nib_gguf_shortest(float value);
 /* Sets a key of config.json; `value` is taken over, also on failure. */
 void nib_gguf_set(nib_gguf_config *c, const char *key, json_t *value);
 /* On the way out: a number under a key of the architecture. */

@@ -281,6 +281,8 @@ static void test_refusals(void)
     check_refused("llama.embedding_length", "\0\0\0\0", 4, NIB_E_FORMAT, "hidden_size");
     check_refused("llama.attention.layer_norm_rms_epsilon", "\0\0\300\177", 4, NIB_E_FORMAT,
                   "no finite number");
+    check_refused("llama.attention.layer_norm_", "X", 1, NIB_E_FORMAT, /* in "epsilon" */
+                  "llama.attention.layer_norm_rms_epsilon is missing");
 }
 
 int main(void)

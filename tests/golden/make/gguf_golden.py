@@ -136,7 +136,7 @@ MODELS = {
     "bert": LLAMA_CONFIG | dict(model_type="bert", layer_norm_eps=1e-12),
     "distilbert": dict(model_type="distilbert", vocab_size=64, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=128),
     "roberta": LLAMA_CONFIG | dict(model_type="roberta", layer_norm_eps=1e-5, pad_token_id=1, type_vocab_size=1),
-    "modernbert": LLAMA_CONFIG | dict(model_type="modernbert", num_hidden_layers=4, local_attention=10, norm_eps=1e-5,
+    "modernbert": LLAMA_CONFIG | dict(model_type="modernbert", num_hidden_layers=4, local_attention=10, norm_eps=1e-5, layer_norm_eps=1e-5,
                                       global_attn_every_n_layers=3, tie_word_embeddings=True, pad_token_id=0,
                                       cls_token_id=1, sep_token_id=2),
     "glm": GLM | dict(model_type="glm", rms_norm_eps=1e-5),  # which the converter writes of any
