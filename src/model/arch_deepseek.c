@@ -493,7 +493,7 @@ static const char *const gguf_unadapted[] = {
 #define GGUF(type, class)                                                                          \
     { .architecture = "deepseek2", .model_type = type, .class_name = class, .names = gguf_names,   \
       .tensors = gguf_tensors, .keys = gguf_keys, .finish = gguf_finish, .put = gguf_put,          \
-      .unsaid = gguf_unsaid, .unadapted = gguf_unadapted }
+      .unsaid = gguf_unsaid, .unadapted = gguf_unadapted, .mscales = true }
 static const nib_gguf_family v2_gguf = GGUF("deepseek_v2", "DeepseekV2ForCausalLM");
 static const nib_gguf_family v3_gguf = GGUF("deepseek_v3", "DeepseekV3ForCausalLM");
 

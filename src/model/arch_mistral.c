@@ -92,6 +92,8 @@ static void gguf_finish3(nib_gguf_config *c)
     json_object_del(config, "rope_scaling");
     json_object_del(config, "rope_theta");
     json_object_del(rope, "attention_factor"); /* llama.cpp takes no notice of it */
+    if (nib_gguf_get(c, "rope.scaling.attn_factor", 1) != 1)
+        nib_gguf_fail(c, NIB_E_UNSUPPORTED, "rope.scaling.attn_factor is not 1, beside mscales");
     c->json = rope; /* keys of the object inside */
     nib_gguf_set(c, "llama_4_scaling_beta", json_integer(0));
     nib_gguf_copy(c, nib_gguf_key_value(c, "rope.freq_base"), "rope_theta");
@@ -105,12 +107,16 @@ static void gguf_finish3(nib_gguf_config *c)
 static void gguf_put3(const nib_gguf_put *p)
 {
     const json_t *rope = json_object_get(p->config, "rope_parameters");
+    const json_t *mscale = json_object_get(rope, "mscale");
 
     for (size_t i = 0; i < NIB_COUNT(gguf_rope3); i++) {
         const json_t *v = json_object_get(rope, gguf_rope3[i].config);
         if (json_is_number(v))
             nib_gguf_put_own(p, gguf_rope3[i].gguf, NIB_GGUF_F32, json_number_value(v));
     }
+    if (json_is_number(json_object_get(rope, "attention_factor")) ||
+        (json_is_number(mscale) && json_number_value(mscale) != 1))
+        *p->unsaid = "knows neither attention_factor nor an mscale other than 1";
 }
 
 static const char *gguf_unsaid3(const nib_graph *g)
@@ -126,7 +132,7 @@ static const char *gguf_unsaid3(const nib_graph *g)
 static const nib_gguf_family gguf3 = {
     .architecture = "mistral3", .model_type = "ministral3", .class_name = "Ministral3ForCausalLM",
     .names = nib_gguf_llama_names, .keys = gguf_keys3, .finish = gguf_finish3, .put = gguf_put3,
-    .unsaid = gguf_unsaid3,
+    .unsaid = gguf_unsaid3, .mscales = true,
 };
 
 static const char *const types[] = { "mistral", NULL }, *const types3[] = { "ministral3", NULL };

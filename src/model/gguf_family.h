@@ -129,6 +129,7 @@ typedef struct nib_gguf_family {
                  nib_gguf_fold *out);
     const char *const *folded;
     bool full;                  /* each token sees those behind it too: attention.causal is false */
+    bool mscales;               /* the length of what yarn rotates is by its log_multiplier */
     bool own_head;              /* llama.cpp asks for a head, also where it is the embedding */
     bool by_kind;               /* layers that slide have sizes of their own, and which do is always
                                    listed; of the others rope_freqs says which channels turn */

@@ -106,6 +106,29 @@ static nib_status put_longrope(nib_gguf_keys *k, const nib_rope *rope, nib_error
                   : copy_divisors(k, "rope_factors_short.weight", "short_factor", rope, err);
 }
 
+/* llama.cpp makes what is rotated .1 ln(factor) + 1 times as long, whatever yarn_attn_factor is,
+ * and multiplies that by attn_factor. */
+static void put_length(const nib_gguf_keys *k, const nib_rope *rope, double factor)
+{
+    double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1, length = (double)rope->attention_factor;
+
+    if (!k->n->family->mscales && fabs(length - usual) > 1e-6 * usual)
+        nib_gguf_put_key(k, "rope.scaling.attn_factor", NIB_GGUF_F32, length / usual);
+}
+
+/* Which channels yarn stretches: other numbers than 32 and 1 llama.cpp reads of one
+ * architecture. */
+static void check_betas(const nib_gguf_keys *k)
+{
+    const char *architecture = k->n->family->architecture;
+    double fast = rope_number(k, "beta_fast", 32), slow = rope_number(k, "beta_slow", 1);
+
+    if ((fast != 32 || slow != 1) && strcmp(architecture, "mistral3") != 0)
+        nib_warn_code(k->m->ctx, "gguf-rope", "%s: beta_fast %g and beta_slow %g of the rope are "
+                      "written, but llama.cpp takes 32 and 1 in its %s, which turns otherwise",
+                      k->m->dir, fast, slow, architecture);
+}
+
 static void put_yarn(const nib_gguf_keys *k)
 {
     static const struct { const char *config, *gguf; } pairs[] = {
@@ -142,6 +165,9 @@ nib_status nib_gguf_put_rope(nib_gguf_keys *k, nib_error *err)
                         name);
     nib_gguf_put_text(k->w, nib_gguf_full_key(k, "rope.scaling.type", room), name, strlen(name));
     nib_gguf_put_key(k, "rope.scaling.factor", NIB_GGUF_F32, rope_number(k, "factor", 1));
-    if (strcmp(name, "yarn") == 0) put_yarn(k);
+    if (strcmp(name, "yarn") != 0) return NIB_OK;
+    check_betas(k);
+    put_yarn(k);
+    put_length(k, rope, rope_number(k, "factor", 1));
     return NIB_OK;
 }

@@ -3,6 +3,7 @@
  * every family; of the model in the repository one that answers as it does; and what GGUF cannot
  * hold is refused by name. */
 #include <dirent.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -321,6 +322,41 @@ static void test_refused(void)
     check_fails(ctx, dir, "F32", NIB_E_UNSUPPORTED, "rope_type dynamic has no form in GGUF");
 }
 
+/* llama.cpp makes what yarn rotates .1 ln(factor) + 1 times as long, whatever yarn_attn_factor is,
+ * and multiplies that by attn_factor (src/llama-context.cpp; logits compared beside it: 5e-7). */
+static void test_yarn(void)
+{
+#define YARN "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, " \
+             "\"original_max_position_embeddings\": 64"
+    static const struct { const char *rope; double factor; } cases[] = {
+        { YARN "}", 0 },
+        { YARN ", \"attention_factor\": 0.7}", 0.614774 },
+        { YARN ", \"mscale\": 0.7, \"mscale_all_dim\": 1.3}", 0.816353 },
+    };
+    nib_ctx *ctx = test_ctx();
+    nib_export_result r;
+    nib_error err;
+    char dir[600], out[600];
+
+    snprintf(out, sizeof out, "%s/yarn.gguf", test_tmpdir());
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_tensors *t = NULL;
+        const nib_gguf_value *v;
+        double factor = 0;
+        write_variant(ctx, "\"rope_scaling\": null", cases[i].rope, dir, sizeof dir);
+        remove(out);
+        REQUIRE_OK(export(ctx, dir, out, "F32", &r, &err), err);
+        CHECK(r.prompts == 5 && !(r.greatest_difference > 0), "%d prompts, %g", r.prompts,
+              r.greatest_difference);
+        REQUIRE_OK(nib_tensors_open(ctx, out, &t, &err), err);
+        v = nib_gguf_find(nib_tensors_gguf(t), "llama.rope.scaling.attn_factor");
+        if (v) nib_gguf_number(v, 0, &factor);
+        CHECK(fabs(factor - cases[i].factor) < 1e-6, "%s: attn_factor %g, expected %g",
+              cases[i].rope, factor, cases[i].factor);
+        nib_tensors_close(t);
+    }
+}
+
 static void test_present(void)
 {
     nib_ctx *ctx = test_ctx();
@@ -399,6 +435,7 @@ static const test_case cases[] = {
     { "converter", test_converter }, { "types", test_types },   { "refused", test_refused },
     { "present", test_present },     { "memory", test_memory }, { "directory", test_directory },
     { "there and back", test_there_and_back }, { "mix", test_mix },
+    { "yarn", test_yarn },
 };
 
 int main(void) { return test_main("test_export", cases, NIB_COUNT(cases)); }
