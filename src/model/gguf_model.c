@@ -7,6 +7,7 @@
 #include "model/gguf_listed.h"
 #include "model/gguf_rows.h"
 #include "model/mlx_experts.h"
+#include "model/mlx_layout.h"
 
 static const nib_arch *const architectures[] = {
 #define ARCH(name) &nib_arch_##name,
@@ -409,7 +410,8 @@ nib_status nib_model_tensors_open(nib_ctx *ctx, const char *model, nib_tensors *
         if (!status) status = nib_tensors_change(t, change, &c, err);
         if (!status) status = nib_gguf_listed_add(t, c.family, model, err);
     } else {
-        status = nib_mlx_take_experts(t, err);
+        status = nib_mlx_take_layout(t, err);
+        if (!status) status = nib_mlx_take_experts(t, err);
     }
     if (status) nib_tensors_close(t);
     else *out = t;

@@ -72,15 +72,39 @@ static nib_status read_config(nib_ctx *ctx, const nib_setting *config, const cha
 
 static void free_rules(nib_ctx *ctx, void *rules) { nib_free(ctx, rules); }
 
+/* Where ".weight" begins in a tensor's name; of a stack that has no such end, all of it. */
+static size_t stem_of(const char *name)
+{
+    static const char end[] = ".weight";
+    size_t n = strlen(name), m = strlen(end);
+
+    return n >= m && strcmp(name + n - m, end) == 0 ? n - m : n;
+}
+
+/* What config.json says of the tensor M.weight, by the name that MLX has for it. */
+static const nib_mlx_rule *rule_of(const nib_held *held, const char *tensor)
+{
+    const nib_mlx_rule *own;
+    nib_mlx_halves h;
+    char module[600];
+
+    snprintf(module, sizeof module, "%.*s", (int)stem_of(tensor), tensor);
+    own = nib_mlx_rules_find(held->rules, module);
+    return own->module || !nib_mlx_halves_of(tensor, &h) ? own
+                                                         : nib_mlx_rules_find(held->rules, h.first);
+}
+
 /* MLX leaves a module dense whose inputs are no whole groups. */
 static nib_status packs(const nib_held *held, const nib_format_module *module, bool *packed,
                         nib_form *form, nib_error *err)
 {
-    nib_mlx_halves h;
-    bool stack = strcmp(module->class, "Experts") == 0 && nib_mlx_halves_of(module->name, &h);
-    const nib_mlx_rule *r = nib_mlx_rules_find(held->rules, stack ? h.first : module->name);
+    const char *end = strcmp(module->class, "Experts") == 0 ? "" : ".weight";
+    const nib_mlx_rule *r;
+    char tensor[600];
 
     (void)err;
+    snprintf(tensor, sizeof tensor, "%s%s", module->name, end);
+    r = rule_of(held, tensor);
     *packed = !r->dense && module->in % r->group == 0;
     *form = form_of(r, held->form.dtype);
     return NIB_OK;
@@ -163,32 +187,11 @@ static nib_status check_sizes(const stored_parts *p, unsigned rank, const nib_ml
     return check_biases(p, rank, r, err);
 }
 
-/* Where ".weight" begins in a tensor's name; of a stack that has no such end, all of it. */
-static size_t stem_of(const char *name)
-{
-    static const char end[] = ".weight";
-    size_t n = strlen(name), m = strlen(end);
-
-    return n >= m && strcmp(name + n - m, end) == 0 ? n - m : n;
-}
-
-/* What config.json says of the tensor M.weight, by the name it has in the file. */
-static const nib_mlx_rule *rule_of(const nib_held *held, const nib_part *codes)
-{
-    nib_mlx_halves h;
-    char module[600];
-
-    if (nib_mlx_halves_of(codes->name, &h)) return nib_mlx_rules_find(held->rules, h.first);
-    snprintf(module, sizeof module, "%.*s", (int)(strlen(codes->name) - strlen(".weight")),
-             codes->name);
-    return nib_mlx_rules_find(held->rules, module);
-}
-
 static nib_status check_dense(const nib_held *held, const nib_format_module *module,
                               const stored_parts *p, nib_error *err)
 {
     const nib_mlx_rules *rules = held->rules;
-    const nib_mlx_rule *r = p->codes.name ? rule_of(held, &p->codes) : &rules->all;
+    const nib_mlx_rule *r = p->codes.name ? rule_of(held, p->codes.name) : &rules->all;
 
     if (r->module && !r->dense)
         return nib_fail(err, NIB_E_MISMATCH, "%s: config.json has it quantized with bits %u, but "
@@ -244,30 +247,18 @@ static nib_status open_parts(nib_ctx *ctx, nib_part_finder find, const nib_held 
     return status ? status : create(ctx, held, p, r, out, in, w, err);
 }
 
-static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
-                              const nib_format_module *module, nib_weight **w, nib_error *err)
-{
-    stored_parts p = { 0 };
-    bool there = false;
-    nib_status status = find_parts(find, module->name, ".weight", &p, &there, err);
+/* --- halves, and slices of a stack --- */
 
-    *w = NULL;
-    if (!status && !there) status = check_dense(held, module, &p, err);
-    if (status || !there) return status;
-    return open_parts(ctx, find, held, module->name, &p, rule_of(held, &p.codes), w, err);
-}
-
-/* --- a slice of a stack --- */
-
-/* Slice `slice` of a half of a part, a matrix. */
+/* Slice `slice` of a half of a part, a matrix; of a matrix the half. */
 static nib_part piece_of(const nib_part *p, size_t half, size_t halves, size_t slice)
 {
+    const uint64_t *shape = p->rank == 3 ? p->shape + 1 : p->shape;
     nib_part out = *p;
     const char *data = half ? p->rest : p->data;
 
     out.rank = 2;
-    out.shape[0] = p->shape[1] / halves;
-    out.shape[1] = p->shape[2];
+    out.shape[0] = shape[0] / halves;
+    out.shape[1] = shape[1];
     out.elements = out.shape[0] * out.shape[1];
     out.bytes = out.elements * nib_dtype_bytes(p->dtype);
     out.data = data ? data + slice * out.bytes : NULL;
@@ -306,12 +297,31 @@ static nib_status open_half(nib_ctx *ctx, nib_part_finder find, const nib_held *
     return status;
 }
 
+/* The halves that a part is made of, or the one, as a matrix. */
+static nib_status open_halves(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                              const nib_mlx_halves *h, const stored_parts *p,
+                              const nib_format_slice *s, nib_weight **w, nib_error *err)
+{
+    size_t halves = *h->second ? 2 : 1;
+    nib_weight *both[2] = { NULL, NULL };
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < halves && !status; i++)
+        status = open_half(ctx, find, held, i ? h->second : h->first, p, s, i, halves, &both[i],
+                           err);
+    if (!status && halves == 2)
+        status = nib_weight_joined(ctx, both[0], both[1], h->turns, w, err);
+    if (!status && halves == 1) *w = both[0];
+    if (!status) return NIB_OK;
+    for (size_t i = 0; i < 2; i++) nib_weight_destroy(ctx, both[i]);
+    return status;
+}
+
 static nib_status open_slice(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
                              const nib_format_slice *s, nib_weight **w, nib_error *err)
 {
     nib_mlx_halves h;
     stored_parts p = { 0 };
-    nib_weight *both[2] = { NULL, NULL };
     bool there = false;
     size_t halves, stem = stem_of(s->stack);
     char module[600];
@@ -326,19 +336,29 @@ static nib_status open_slice(nib_ctx *ctx, nib_part_finder find, const nib_held 
     status = check_stack(&p.codes, s, halves, err);
     if (!status) status = check_stack(&p.scales, s, halves, err);
     if (!status && p.has_biases) status = check_stack(&p.biases, s, halves, err);
-    for (size_t i = 0; i < halves && !status; i++)
-        status = open_half(ctx, find, held, i ? h.second : h.first, &p, s, i, halves, &both[i],
-                           err);
-    if (!status && halves == 2)
-        status = nib_weight_joined(ctx, both[0], both[1], h.turns, w, err);
-    if (!status && halves == 1) *w = both[0];
-    if (!status) return NIB_OK;
-    for (size_t i = 0; i < 2; i++) nib_weight_destroy(ctx, both[i]);
-    return status;
+    return status ? status : open_halves(ctx, find, held, &h, &p, s, w, err);
 }
 
-/* A tensor that tells of a layout which is not undone: MLX keeps the channels of a convolution
- * last, and in families that have one it adds 1 to the norms.  And pieces without codes. */
+static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                              const nib_format_module *module, nib_weight **w, nib_error *err)
+{
+    stored_parts p = { 0 };
+    const nib_format_slice whole = { .slices = 1, .in = module->in };
+    nib_mlx_halves h;
+    bool there = false;
+    nib_status status = find_parts(find, module->name, ".weight", &p, &there, err);
+
+    *w = NULL;
+    if (!status && !there) status = check_dense(held, module, &p, err);
+    if (status || !there) return status;
+    if (p.codes.rest && p.codes.rank == 2 && p.scales.rest && nib_mlx_halves_of(p.codes.name, &h))
+        return open_halves(ctx, find, held, &h, &p, &whole, w, err);
+    return open_parts(ctx, find, held, module->name, &p, rule_of(held, p.codes.name), w, err);
+}
+
+/* A tensor that tells of a layout which is not undone: a convolution whose channels are last, of a
+ * family of which mlx-lm may have changed more (model/mlx_layout.h has those that are known).  And
+ * pieces without codes. */
 static nib_status check(const nib_part *t, nib_part_finder find, nib_error *err)
 {
     const char *last = strrchr(t->name, '.');
@@ -347,9 +367,9 @@ static nib_status check(const nib_part *t, nib_part_finder find, nib_error *err)
 
     if (t->rank == 3 && t->shape[2] == 1 && t->shape[1] > 1 && strstr(t->name, "conv"))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: [%" PRIu64 ", %" PRIu64 ", 1], a convolution "
-                        "as MLX lays it out; models with convolutions are not read from MLX's "
-                        "files: take the model as it was before", t->name, t->shape[0],
-                        t->shape[1]);
+                        "as MLX lays it out; of models with convolutions lfm2, qwen3_next, qwen3_5 "
+                        "and granitemoehybrid are read from MLX's files: take the model as it was "
+                        "before", t->name, t->shape[0], t->shape[1]);
     if (strstr(t->name, ".self_attn.embed_q.") || strstr(t->name, ".self_attn.unembed_out."))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: kv_b_proj in two, as MLX has it of "
                         "DeepSeek-V3 and its kin, is not read from MLX's files: take the model as "
@@ -396,7 +416,7 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
     if (find_parts(find, module, t->name + stem, &p, its, NULL) || !*its ||
         p.scales.rank != t->rank)
         return *its = false, NIB_OK;
-    if (held) r = *rule_of(held, t);
+    if (held) r = *rule_of(held, t->name);
     else if (!p.has_biases || !guess(&p, t->rank, &r)) return *its = false, NIB_OK;
     if (check_sizes(&p, t->rank, &r, &out, &in, NULL)) return *its = false, NIB_OK;
     shape[0] = t->rank == 3 ? t->shape[0] * out : out;

@@ -49,7 +49,7 @@ bool nib_mlx_stack_of(const char *module, char out[NIB_MLX_NAME_ROOM])
     return false;
 }
 
-/* --- families whose own files stack the experts --- */
+/* --- families whose own files stack the experts, or join gate and up --- */
 
 /* of: where both are; their: the tensor's name without the pieces; first, second: MLX's modules.
  * The more special before the less. */
@@ -63,6 +63,11 @@ static const stack stacks[] = {
     { ".experts", ".gate_up_proj", ".switch_glu.gate_proj", ".switch_glu.up_proj", false },
     { ".experts", ".down_proj", ".switch_glu.down_proj", NULL, false },
 };
+static const stack shared[] = {
+    { "", ".shared_mlp.input_linear.weight", ".mlp.gate_proj", ".mlp.up_proj", false },
+    { "", ".shared_mlp.output_linear.weight", ".mlp.down_proj", NULL, false },
+};
+enum { STACKS = NIB_COUNT(stacks), SHARED = NIB_COUNT(shared) };
 
 /* The bytes of `text` before `of` and `end`, with which it ends; SIZE_MAX: it does not. */
 static size_t before(const char *text, size_t n, const char *of, const char *end)
@@ -81,8 +86,8 @@ static bool put(char out[NIB_MLX_NAME_ROOM], const char *top, size_t bytes, cons
 
 bool nib_mlx_halves_of(const char *name, nib_mlx_halves *out)
 {
-    for (size_t i = 0; i < NIB_COUNT(stacks); i++) {
-        const stack *s = &stacks[i];
+    for (size_t i = 0; i < STACKS + SHARED; i++) {
+        const stack *s = i < STACKS ? &stacks[i] : &shared[i - STACKS];
         size_t top = before(name, strlen(name), s->of, s->theirs);
         if (top == SIZE_MAX || top >= NIB_MLX_NAME_ROOM) continue;
         out->turns = s->turns;
@@ -107,24 +112,34 @@ static bool put_piece(char to[NIB_MLX_NAME_ROOM], const char *name, size_t top, 
                          s->theirs, !named && bias ? "_bias" : piece));
 }
 
-bool nib_mlx_stacked(const char *tensor, char to[NIB_MLX_NAME_ROOM], char rest[NIB_MLX_NAME_ROOM],
-                     bool *second, bool *turns)
+static bool find_place(const char *tensor, const stack *list, size_t count, nib_mlx_place *out)
 {
     static const char *const pieces[] = { ".weight", ".scales", ".biases", ".bias" };
     const char *piece = strrchr(tensor, '.');
     bool known = false;
 
-    *rest = 0;
+    *out->rest = 0;
     for (size_t i = 0; piece && i < NIB_COUNT(pieces); i++) known |= strcmp(piece, pieces[i]) == 0;
-    for (size_t i = 0; known && i < NIB_COUNT(stacks); i++) {
-        const stack *s = &stacks[i];
+    for (size_t i = 0; known && i < count; i++) {
+        const stack *s = &list[i];
         size_t n = (size_t)(piece - tensor), top = before(tensor, n, s->of, s->first);
-        *second = top == SIZE_MAX && s->second;
-        if (*second) top = before(tensor, n, s->of, s->second);
+        out->second = top == SIZE_MAX && s->second;
+        if (out->second) top = before(tensor, n, s->of, s->second);
         if (top == SIZE_MAX || top >= NIB_MLX_NAME_ROOM) continue;
-        *turns = s->turns;
-        return put_piece(to, tensor, top, s, piece) &&
-               (*second || !s->second || put(rest, tensor, top, s->of, s->second, piece));
+        out->turns = s->turns;
+        return put_piece(out->name, tensor, top, s, piece) &&
+               (out->second || !s->second ||
+                put(out->rest, tensor, top, s->of, s->second, piece));
     }
     return false;
+}
+
+bool nib_mlx_stacked(const char *tensor, nib_mlx_place *out)
+{
+    return find_place(tensor, stacks, STACKS, out);
+}
+
+bool nib_mlx_shared(const char *tensor, nib_mlx_place *out)
+{
+    return find_place(tensor, shared, SHARED, out);
 }

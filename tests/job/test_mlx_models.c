@@ -1,6 +1,6 @@
-/* test_mlx_models.c - models of MLX whose experts are stacks in the family's own files too: the
- * logits are mlx_lm's (tests/golden/make/mlx_experts_golden.py), as read and merged into floats; a
- * dry run counts what the files have. */
+/* test_mlx_models.c - models of MLX whose experts are stacks in the family's own files too, or that
+ * have convolutions: the logits are mlx_lm's (tests/golden/make/mlx_experts_golden.py,
+ * mlx_layout_golden.py), as read and merged into floats; a dry run counts what the files have. */
 #include <math.h>
 #include <string.h>
 
@@ -13,7 +13,8 @@
 
 enum { VOCABULARY = 128, TOKENS = 12 };
 
-static const char *const names[] = { "granitemoe", "gemma4-moe", "gpt-oss" };
+static const char *const names[] = { "granitemoe", "gemma4-moe", "gpt-oss", "lfm2", "qwen3-next",
+                                     "qwen3-5-moe", "granite-hybrid", "granite-hybrid-experts" };
 
 static const char *golden(const char *name)
 {

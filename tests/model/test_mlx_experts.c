@@ -1,8 +1,9 @@
 /* test_mlx_experts.c - stacks of experts in MLX's files: their names, the pieces they are taken
- * apart into, and what is none (formats-quant.md 8.1). */
+ * apart into, and what is none; families with convolutions (formats-quant.md 8.1). */
 #include <string.h>
 
 #include "model/mlx_experts.h"
+#include "model/mlx_layout.h"
 #include "quant/mlx_names.h"
 #include "test.h"
 
@@ -62,16 +63,15 @@ static void test_stacked_names(void)
         { "m.0.mlp.gate_proj.weight", NULL, NULL, false, false },
         { "gate_proj", NULL, NULL, false, false },
     };
-    char to[NIB_MLX_NAME_ROOM], rest[NIB_MLX_NAME_ROOM];
+    nib_mlx_place to;
     nib_mlx_halves h;
-    bool second, turns;
 
     for (size_t i = 0; i < NIB_COUNT(cases); i++) {
-        bool is = nib_mlx_stacked(cases[i].tensor, to, rest, &second, &turns);
-        CHECK(is == (cases[i].to != NULL), "%s: %s", cases[i].tensor, is ? to : "none");
-        CHECK(!is || (strcmp(to, cases[i].to) == 0 && strcmp(rest, cases[i].rest) == 0 &&
-                      second == cases[i].second && turns == cases[i].turns),
-              "%s: %s and %s", cases[i].tensor, to, rest);
+        bool is = nib_mlx_stacked(cases[i].tensor, &to);
+        CHECK(is == (cases[i].to != NULL), "%s: %s", cases[i].tensor, is ? to.name : "none");
+        CHECK(!is || (strcmp(to.name, cases[i].to) == 0 && strcmp(to.rest, cases[i].rest) == 0 &&
+                      to.second == cases[i].second && to.turns == cases[i].turns),
+              "%s: %s and %s", cases[i].tensor, to.name, to.rest);
     }
     CHECK(nib_mlx_halves_of("m.mlp.experts.gate_up_proj", &h) && h.turns &&
               strcmp(h.first, "m.mlp.experts.gate_proj") == 0 &&
@@ -153,6 +153,50 @@ static void test_halves(void)
     nib_tensors_close(t);
 }
 
+/* What a convolution tells of its family, of two tensors; `to`: what the second is called then. */
+static void test_layout(void)
+{
+    static const struct {
+        const char *conv;
+        uint64_t taps, last;
+        const char *second, *to;
+        bool turned;
+        float offset;
+    } cases[] = {
+        { "m.0.conv.conv.weight", 3, 1, "m.0.input_layernorm.weight", NULL, true, 0 },
+        { "m.0.linear_attn.conv1d.weight", 4, 1, "m.0.input_layernorm.weight", NULL, true, -1 },
+        { "m.0.linear_attn.conv1d.weight", 4, 1, "m.0.linear_attn.norm.weight", NULL, true, 0 },
+        { "m.0.linear_attn.conv1d.weight", 1, 4, "m.0.input_layernorm.weight", NULL, false, 0 },
+        { "m.0.mamba.conv1d.weight", 4, 1, "m.0.shared_mlp.output_linear.weight", NULL, true, 0 },
+        { "m.0.mamba.conv1d.weight", 4, 1, "m.0.mlp.down_proj.weight",
+          "m.0.shared_mlp.output_linear.weight", true, 0 },
+        { "m.0.mamba.conv1d.weight", 4, 1, "m.0.feed_forward.down_proj.weight", NULL, false, 0 },
+        { "m.0.mamba.conv1d.weight", 1, 4, "m.0.mlp.down_proj.weight", NULL, false, 0 },
+        { "m.0.temporal.conv1d.weight", 4, 1, "m.0.q_norm.weight", NULL, false, 0 },
+    };
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        const nib_tensor_plan plans[2] = {
+            { cases[i].conv, NIB_F32, 3, { 3, cases[i].taps, cases[i].last } },
+            { cases[i].second, NIB_F32, 1, { 4 } } };
+        nib_tensors *t = written(ctx, plans);
+        const nib_tensor *conv, *second;
+        nib_error err;
+
+        REQUIRE(t);
+        REQUIRE_OK(nib_mlx_take_layout(t, &err), err);
+        conv = nib_tensors_find(t, cases[i].conv);
+        second = nib_tensors_find(t, cases[i].to ? cases[i].to : cases[i].second);
+        REQUIRE(conv && second, "%zu", i);
+        CHECK(conv->shape[1] == (cases[i].turned ? cases[i].last : cases[i].taps) &&
+                  conv->shape[2] == (cases[i].turned ? cases[i].taps : cases[i].last),
+              "%zu: [3, %zu, %zu]", i, (size_t)conv->shape[1], (size_t)conv->shape[2]);
+        CHECK(second->offset == cases[i].offset, "%zu: %g added", i, (double)second->offset);
+        nib_tensors_close(t);
+    }
+}
+
 static void test_refused(void)
 {
     static const struct { nib_tensor_plan plans[2]; const char *says; } cases[] = {
@@ -186,6 +230,7 @@ int main(void)
                                        { "stacked names", test_stacked_names },
                                        { "halves", test_halves },
                                        { "taken apart", test_taken_apart },
+                                       { "layout", test_layout },
                                        { "refused", test_refused } };
     return test_main("mlx_experts", cases, NIB_COUNT(cases));
 }
