@@ -1,5 +1,6 @@
 /* bench_quantize.c - float32 and bfloat16 to NF4, and float32 to the blocks of GGUF, in weights a
  * second a thread. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,12 +23,12 @@ static void run(void *arg)
     nib_weight_destroy(e->ctx, made);
 }
 
-/* A row of blocks, as an export makes it, without importances. */
+/* A row of blocks, as an export makes it; importance NULL: without. */
 typedef struct row_work {
     nib_kernels k;
     nib_block_kind kind;
     size_t values;
-    const float *x;
+    const float *x, *importance;
     uint8_t *blocks;
 } row_work;
 
@@ -35,8 +36,8 @@ static void run_row(void *arg)
 {
     const row_work *w = arg;
 
-    nib_block_encode(&w->k, w->kind, w->values / nib_block_layout_of(w->kind).values, w->x, NULL,
-                     w->blocks);
+    nib_block_encode(&w->k, w->kind, w->values / nib_block_layout_of(w->kind).values, w->x,
+                     w->importance, w->blocks);
 }
 
 static void bench_blocks(void)
@@ -45,14 +46,21 @@ static void bench_blocks(void)
                                          "Q5_K", "Q6_K", "IQ4_NL", "MXFP4" };
     enum { VALUES = 1 << 16 };
     nib_ctx *ctx = bench_ctx(1);
+    float *importance = bench_numbers(NIB_F32, VALUES, 4);
     row_work w = { .k = nib_kernels_for(nib_ctx_cpu(ctx)), .values = VALUES,
                    .x = bench_numbers(NIB_F32, VALUES, 3), .blocks = bench_bytes(2 * VALUES, 1) };
 
-    bench_title(ctx, "a row of %d values to blocks", VALUES);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (nib_block_encodes(types[i], &w.kind))
-            printf("  %-8s %8.1f M weights/s\n", types[i],
-                   VALUES * 1e-6 / bench_best(8, run_row, &w));
+    for (size_t i = 0; i < VALUES; i++) importance[i] = fabsf(importance[i]);
+    bench_title(ctx, "a row of %d values to blocks, without importances and with", VALUES);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (!nib_block_encodes(types[i], &w.kind)) continue;
+        printf("  %-8s", types[i]);
+        for (int weighted = 0; weighted < 2; weighted++) {
+            w.importance = weighted ? importance : NULL;
+            printf(" %8.1f", VALUES * 1e-6 / bench_best(8, run_row, &w));
+        }
+        printf(" M weights/s\n");
+    }
     nib_ctx_destroy(ctx);
 }
 
