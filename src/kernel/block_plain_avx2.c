@@ -1,4 +1,4 @@
-/* block_plain_avx2.c - values to the blocks of ggml that need no search, a block in four vectors. */
+/* block_plain_avx2.c - values to the blocks of ggml that need no search: a block, four vectors. */
 #include "kernel/kernels.h"
 #include "kernel/simd.h"
 
