@@ -119,7 +119,8 @@ char *bench_shape_dir(const bench_shape *s)
 
 void bench_remove_dir(char *dir)
 {
-    static const char *const files[] = { "config.json", "data.jsonl", "model.safetensors" };
+    static const char *const files[] = { "config.json", "data.jsonl", "model.safetensors",
+                                         "model.gguf" };
     char path[512];
 
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
