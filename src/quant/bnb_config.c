@@ -31,6 +31,12 @@ char *nib_bnb_config(nib_ctx *ctx, const nib_bnb_config_values *v, const char *c
     return text;
 }
 
+const char *const nib_bnb_config_keys[] = {
+    "quant_method", "load_in_4bit", "load_in_8bit", "_load_in_4bit", "_load_in_8bit",
+    "llm_int8_threshold", "llm_int8_skip_modules/*", "llm_int8_enable_fp32_cpu_offload",
+    "llm_int8_has_fp16_weight", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant",
+    "bnb_4bit_compute_dtype", "bnb_4bit_quant_storage", "bnb_4bit_blocksize", NULL };
+
 bool nib_bnb_skips(const char *entry, const char *module)
 {
     const char *last = strrchr(module, '.');

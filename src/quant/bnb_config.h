@@ -25,6 +25,8 @@ void nib_bnb_free_rules(nib_ctx *ctx, void *rules);
 nib_status nib_bnb_packs(const nib_held *held, const nib_format_module *module, bool *packed,
                          nib_form *form, nib_error *err);
 
+extern const char *const nib_bnb_config_keys[]; /* that change nothing, or are read */
+
 /* llm_int8_skip_modules, as transformers reads it: the last name of the path, the whole path, or a
  * piece of it that ends at a dot. */
 bool nib_bnb_skips(const char *entry, const char *module);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "quant/bnb_config.h"
+#include "quant/config_unused.h"
 #include "quant/formats.h"
 
 /* Every format once. */
@@ -136,8 +137,8 @@ nib_status nib_held_asked(const nib_setting *settings, nib_held *out, const nib_
 static nib_status not_known(const nib_setting *config, const char *where, const char *method,
                             bool eight, nib_error *err)
 {
-    char known[NIB_FORMATS_ROOM], keys[120] = "";
-    const char *name = NULL;
+    char known[NIB_FORMATS_ROOM], keys[120] = "", packing[100] = "";
+    const char *name = NULL, *packed = nib_setting_value(config, "packing_format");
     size_t used = 0;
 
     nib_formats_known(known, sizeof known);
@@ -147,9 +148,10 @@ static nib_status not_known(const nib_setting *config, const char *where, const 
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: quantized with %s (quant_method %s), which is "
                         "not read; known are: %s; take the model as it was before", where, name,
                         method, known);
+    if (packed) snprintf(packing, sizeof packing, " (packing_format %.60s)", packed);
     if (method)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: quantized with %.60s%s; known are: %s", where,
-                        method, eight ? " (8 bit)" : "", known);
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: quantized with %.60s%s%s; known are: %s",
+                        where, method, eight ? " (8 bit)" : "", packing, known);
     for (const nib_setting *s = config; s && s->key && used < sizeof keys; s++)
         if (!strchr(s->key, '/'))
             used += (size_t)snprintf(keys + used, sizeof keys - used, "%s%.30s%s%.20s",
@@ -190,7 +192,10 @@ nib_status nib_held_stored(nib_ctx *ctx, const nib_setting *config, const char *
         status = is_meant(config, place, formats[i], &meant, err);
         if (status || !meant) continue;
         *out = (nib_held){ .format = formats[i] };
-        return formats[i]->read_config(ctx, config, place, out, err);
+        status = formats[i]->read_config(ctx, config, place, out, err);
+        if (!status && formats[i]->config_keys)
+            nib_warn_unused_settings(ctx, config, place, formats[i]->config_keys);
+        return status;
     }
     if (status) return status;
     /* as transformers has it: both flags false is a model that is not quantized */

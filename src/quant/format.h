@@ -101,6 +101,9 @@ struct nib_format {
     nib_status (*read_config)(nib_ctx *ctx, const nib_setting *config, const char *where,
                               nib_held *out, nib_error *err);
     void (*free_rules)(nib_ctx *ctx, void *rules);
+    /* Its keys that are read or change nothing (quant/config_unused.h); NULL: read_config looks at
+     * all of them itself. */
+    const char *const *config_keys;
     /* Whether config.json has `module` packed, and in which form. */
     nib_status (*packs)(const nib_held *held, const nib_format_module *module, bool *packed,
                         nib_form *form, nib_error *err);

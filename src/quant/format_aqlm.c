@@ -18,6 +18,10 @@ enum { MOST_BITS = 16, MOST_BOOKS = 256, MOST_SIDE = 256 };
 static const char *const keys[] = { NULL };
 static const char *const pieces[] = { ".codes", ".codebooks", ".scales", NULL };
 
+static const char *const config_keys[] = {
+    "quant_method", "num_codebooks", "nbits_per_codebook", "out_group_size", "in_group_size",
+    "linear_weights_not_to_quantize/#", NULL };
+
 static nib_status read_settings(const nib_setting *s, const char *where, nib_form *form,
                                 nib_error *err)
 {
@@ -231,6 +235,7 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
 const nib_format nib_format_aqlm = {
     .method = "aqlm", .known = "aqlm", .keys = keys, .read = read_settings,
     .settings = settings_of, .means = means, .read_config = read_config, .free_rules = free_rules,
+    .config_keys = config_keys,
     .packs = packs, .pieces = pieces, .open = open_module, .describe = describe,
     .no_merge = "a change of the weights has no codes in AQLM's codebooks",
 };

@@ -271,7 +271,8 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 const nib_format nib_format_awq = {
     .method = "awq", .known = "awq (gemm)", .name = "awq", .keys = keys, .read = read_settings,
     .settings = settings_of, .means = means, .read_config = read_config,
-    .free_rules = free_rules, .packs = packs, .pieces = pieces, .check = nib_check_lone_scales,
+    .free_rules = free_rules, .config_keys = nib_gptq_config_keys, .packs = packs,
+    .pieces = pieces, .check = nib_check_lone_scales,
     .open = open_module, .describe = describe, .plan = nib_grouped_plan,
     .tensors = nib_grouped_tensors, .config = config,
 };

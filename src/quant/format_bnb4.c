@@ -123,6 +123,7 @@ const nib_format nib_format_bnb4 = {
     .settings = settings_of,
     .read_config = nib_bnb_read_config,
     .free_rules = nib_bnb_free_rules,
+    .config_keys = nib_bnb_config_keys,
     .packs = nib_bnb_packs,
     .pieces = nib_bnb4_suffixes,
     .open = open_module,

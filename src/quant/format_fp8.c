@@ -19,6 +19,18 @@ static const char *const pieces[] = { ".weight_scale_inv", ".weight_scale", ".in
 static const nib_float4_names float4_names = { ".weight", ".weight_scale", ".weight_scale_2",
                                                false };
 
+/* GPTQModel's keys too.  Inputs are not rounded, nor a cache of keys and values. */
+static const char *const fp8_keys[] = {
+    "quant_method", "method", "format", "fmt", "weight_block_size/*", "weight_scale_method",
+    "weight_scale_semantics", "scale_fmt", "activation_scheme", "expert_dtype",
+    "modules_to_not_convert/*", "modules_to_convert/*", "ignored_layers/*", "dequantize", "bits",
+    "lm_head", "meta/**", "pack_dtype", "group_size", "desc_act", "sym", "kv_cache_scheme/**",
+    "kv_cache_quant_algo", "true_sequential", NULL };
+static const char *const modelopt_keys[] = {
+    "quant_method", "quant_algo", "ignore/*", "exclude_modules/*", "group_size",
+    "kv_cache_scheme/**", "kv_cache_quant_algo", "producer/**", "version", "config_groups/**",
+    "quantization_status", "format", "has_zero_point", NULL };
+
 /* What config.json says of modules. */
 typedef struct fp8_rules {
     nib_float8_said said;
@@ -105,6 +117,20 @@ static nib_status read_semantics(const nib_setting *config, const char *where, n
     return NIB_OK;
 }
 
+/* What transformers knows beside; inputs are not rounded, and the scales' type the tensors tell. */
+static nib_status check_words(const nib_setting *config, const char *where, nib_error *err)
+{
+    static const char *const schemes[] = { "dynamic", "static", NULL };
+    static const char *const types[] = { "float", "ue8m0", NULL };
+    static const char *const experts[] = { "fp8", NULL };
+    unsigned word = 0;
+    nib_status status = nib_setting_word(config, where, "activation_scheme", schemes, &word, err);
+
+    if (!status) status = nib_setting_word(config, where, "scale_fmt", types, &word, err);
+    if (!status) status = nib_setting_word(config, where, "expert_dtype", experts, &word, err);
+    return status;
+}
+
 static nib_status new_rules(nib_ctx *ctx, const char *where, nib_held *out, fp8_rules **rules,
                             nib_error *err)
 {
@@ -121,6 +147,7 @@ static nib_status read_fp8(nib_ctx *ctx, const nib_setting *config, const char *
 
     if (!status) status = check_type(config, where, "fmt", err);
     if (!status) status = check_type(config, where, "format", err);
+    if (!status) status = check_words(config, where, err);
     if (!status) status = read_blocks(config, where, &rules->said.options, err);
     if (!status) status = read_semantics(config, where, &rules->said, err);
     if (!status)
@@ -270,13 +297,15 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
 
 const nib_format nib_format_fp8 = {
     .method = "fp8", .known = "fp8", .keys = keys, .read = read_settings, .settings = settings_of,
-    .means = means_fp8, .read_config = read_fp8, .free_rules = free_rules, .packs = packs,
+    .means = means_fp8, .read_config = read_fp8, .free_rules = free_rules,
+    .config_keys = fp8_keys, .packs = packs,
     .pieces = pieces, .check = check, .open = open_module, .describe = describe,
 };
 
 const nib_format nib_format_modelopt = {
     .method = "modelopt", .known = "modelopt (FP8, NVFP4)", .keys = keys, .read = read_settings,
     .settings = settings_of, .means = means_modelopt, .read_config = read_modelopt,
-    .free_rules = free_rules, .packs = packs, .pieces = pieces, .check = check,
+    .free_rules = free_rules, .config_keys = modelopt_keys, .packs = packs, .pieces = pieces,
+    .check = check,
     .open = open_module, .describe = describe,
 };

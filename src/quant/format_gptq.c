@@ -325,6 +325,7 @@ const nib_format nib_format_gptq = {
     .means = means,
     .read_config = read_config,
     .free_rules = free_rules,
+    .config_keys = nib_gptq_config_keys,
     .packs = packs,
     .pieces = pieces,
     .check = nib_check_lone_scales,

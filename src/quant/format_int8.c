@@ -200,6 +200,7 @@ const nib_format nib_format_int8 = {
     .settings = settings_of,
     .read_config = nib_bnb_read_config,
     .free_rules = nib_bnb_free_rules,
+    .config_keys = nib_bnb_config_keys,
     .packs = nib_bnb_packs,
     .skips = nib_bnb_skips,
     .pieces = pieces,

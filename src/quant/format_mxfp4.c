@@ -19,6 +19,9 @@ static const char *const keys[] = { NULL };
 static const char *const pieces[] = { ".gate_up_proj_blocks", ".gate_up_proj_scales",
                                       ".down_proj_blocks", ".down_proj_scales", NULL };
 
+static const char *const config_keys[] = { "quant_method", "modules_to_not_convert/*",
+                                           "dequantize", NULL };
+
 /* Nothing is encoded in it: no setting asks for it. */
 static nib_status read_settings(const nib_setting *s, const char *where, nib_form *form,
                                 nib_error *err)
@@ -174,6 +177,7 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
 const nib_format nib_format_mxfp4 = {
     .method = "mxfp4", .known = "mxfp4", .keys = keys, .read = read_settings,
     .settings = settings_of, .means = means, .read_config = read_config, .free_rules = free_rules,
+    .config_keys = config_keys,
     .packs = packs, .pieces = pieces, .open = open_module, .open_slice = open_slice,
     .stack_ends = { "_blocks", "_scales" }, .describe = describe,
 };

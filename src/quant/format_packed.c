@@ -31,6 +31,19 @@ static const char *const pieces[] = { ".weight_packed", ".weight_scale", ".weigh
 static const nib_float4_names float4_names = { ".weight_packed", ".weight_scale",
                                                ".weight_global_scale", true };
 
+/* Of one group's weights; of inputs and a cache of keys and values, which are not rounded, any. */
+#define GROUP "config_groups/*/"
+#define WEIGHTS GROUP "weights/"
+static const char *const config_keys[] = {
+    "quant_method", "format", "quantization_status", "ignore/#", GROUP "#",
+    GROUP "targets/#", GROUP "format", WEIGHTS "num_bits", WEIGHTS "type", WEIGHTS "symmetric",
+    WEIGHTS "strategy", WEIGHTS "group_size", WEIGHTS "block_structure/#", WEIGHTS "dynamic",
+    WEIGHTS "actorder", WEIGHTS "scale_dtype", WEIGHTS "zp_dtype", WEIGHTS "observer",
+    WEIGHTS "observer_kwargs/**", GROUP "input_activations/**", GROUP "output_activations",
+    "kv_cache_scheme/**", "sparsity_config/**", "transform_config/**", "moe_sparsity_config",
+    "global_compression_ratio", "version", "run_compressed", "dequantize",
+    "use_optimized_inference", NULL };
+
 static nib_status read_settings(const nib_setting *s, const char *where, nib_form *form,
                                 nib_error *err)
 {
@@ -520,6 +533,7 @@ const nib_format nib_format_packed = {
     .means = means,
     .read_config = read_config,
     .free_rules = free_rules,
+    .config_keys = config_keys,
     .packs = packs,
     .pieces = pieces,
     .check = check,

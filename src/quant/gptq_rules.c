@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "quant/names.h"
 
@@ -26,6 +27,32 @@ nib_status nib_gptq_settings(const nib_setting *list, const char *where, nib_gro
     return status;
 }
 
+const char *const nib_gptq_config_keys[] = {
+    "quant_method", "method", "bits", "w_bit", "wbits", "group_size", "q_group_size", "sym",
+    "zero_point", "desc_act", "format", "checkpoint_format", "version", "is_marlin_format",
+    "pack_dtype", "lm_head", "dynamic/*/bits", "dynamic/*/group_size", "dynamic/*/sym",
+    "dynamic/*/desc_act", "dynamic/*/mse", "extra_config/*/bits", "extra_config/*/group_size",
+    "extra_config/*/sym", "extra_config/*/data_type", "extra_config/*/in_blocks",
+    "extra_config/*/super_bits", "extra_config/*/super_group_size", "extra_config/*/act_bits",
+    "extra_config/*/act_dynamic", "extra_config/*/act_data_type", "extra_config/*/act_sym",
+    "extra_config/*/act_group_size", "extra_config/*/scale_dtype", "modules_to_not_convert/*",
+    "packing_format", "data_type",
+    /* without effect: AutoGPTQ, GPTQModel, transformers, optimum */
+    "meta/**", "damp_percent", "damp_auto_increment", "true_sequential", "static_groups", "mse",
+    "act_group_aware", "quantizer", "model_name_or_path", "model_file_base_name", "tokenizer/**",
+    "dataset/**", "model_seqlen", "block_name_to_quantize", "module_name_preceding_first_block/**",
+    "batch_size", "pad_token_id", "max_input_length", "cache_block_outputs",
+    "modules_in_block_to_quantize/**", "backend", "use_cuda_fp16", "use_exllama",
+    "disable_exllama", "exllama_config/**", "quantized_by", "use_triton", "parallel_packing",
+    "uri", "fail_safe", "desc_act_auto", "provider", "calib_data", "calib_split",
+    /* AutoAWQ, AutoRound */
+    "do_fuse", "fuse_max_seq_len", "modules_to_fuse/**", "autoround_version", "amp", "iters", "lr",
+    "minmax_lr", "nsamples", "seqlen", "sampler", "enable_quanted_input", "enable_minmax_tuning",
+    "enable_norm_bias_tuning", "low_gpu_mem_usage", "gradient_accumulate_steps", "scale_dtype",
+    "not_use_best_mse", "dynamic_max_gap", "to_quant_block_names/**", "quant_block_list/**",
+    "super_bits", "super_group_size", "act_bits", "act_dynamic", "act_data_type", "act_sym",
+    "act_group_size", "static_kv_dtype", "enable_alg_ext", "layer_config/**", NULL };
+
 bool nib_autoround_is(const nib_setting *config, const char *const *packings)
 {
     const char *method = nib_setting_value(config, "quant_method");
@@ -33,7 +60,7 @@ bool nib_autoround_is(const nib_setting *config, const char *const *packings)
 
     if (!method || strcmp(method, "auto-round") != 0) return false;
     for (size_t i = 0; packings[i]; i++)
-        if (strcmp(packing ? packing : "auto_round", packings[i]) == 0) return true;
+        if (strcmp(packing ? packing : "auto_round:gptq", packings[i]) == 0) return true;
     return false;
 }
 
@@ -86,11 +113,20 @@ static nib_status read_patterns(nib_ctx *ctx, const nib_setting *config, const c
                                 const char *key, nib_gptq_rules *rules, nib_error *err)
 {
     const nib_setting *at = config, *s;
-    const char *pattern;
+    const char *pattern, *whole = nib_setting_value(config, key);
     size_t count = 0;
     nib_status status = NIB_OK;
 
-    while (nib_setting_member(&at, key, &pattern)) count++;
+    if (whole && *whole != '{')
+        return nib_fail(err, NIB_E_FORMAT, "%s%s: expected an object of patterns or null, got "
+                        "%.60s", where, key, whole);
+    while ((s = nib_setting_member(&at, key, &pattern))) {
+        /* what a rule that leaves modules dense has for a value nobody reads */
+        if (strncmp(pattern, "-:", 2) != 0 && (!s->value || *s->value != '{'))
+            return nib_fail(err, NIB_E_FORMAT, "%s%.100s: expected an object, got %.60s", where,
+                            s->key, s->value ? s->value : "null");
+        count++;
+    }
     if (!count) return NIB_OK;
     rules->rules = nib_new_array(ctx, count, sizeof *rules->rules);
     if (!rules->rules) return nib_fail(err, NIB_E_NOMEM, "%sout of memory", where);
@@ -102,15 +138,24 @@ static nib_status read_patterns(nib_ctx *ctx, const nib_setting *config, const c
     return status;
 }
 
-/* meta.quantizer, a text or a list of them: "gptqmodel:7.7.0". */
-static void read_writer(const nib_setting *config, nib_gptq_rules *rules)
+static void take_writer(const char *writer, nib_gptq_rules *rules)
 {
     static const char mark[] = "gptqmodel:";
-    const char *writer = nib_setting_value(config, "meta/quantizer/0");
 
-    if (!writer) writer = nib_setting_value(config, "meta/quantizer");
-    rules->gptqmodel = writer && strncmp(writer, mark, strlen(mark)) == 0;
-    if (rules->gptqmodel) rules->major = (unsigned)strtoul(writer + strlen(mark), NULL, 10);
+    if (rules->gptqmodel || !writer || strncasecmp(writer, mark, strlen(mark)) != 0) return;
+    rules->gptqmodel = true;
+    rules->major = (unsigned)strtoul(writer + strlen(mark), NULL, 10);
+}
+
+/* meta.quantizer, a text or a list of them, of which any may be the one: "optimum:1.24.0",
+ * "gptqmodel:7.7.0". */
+static void read_writer(const nib_setting *config, nib_gptq_rules *rules)
+{
+    const nib_setting *at = config, *s;
+    const char *number;
+
+    take_writer(nib_setting_value(config, "meta/quantizer"), rules);
+    while ((s = nib_setting_member(&at, "meta/quantizer", &number))) take_writer(s->value, rules);
 }
 
 static nib_status read_version(const nib_setting *config, const char *where, nib_gptq_rules *rules,
@@ -140,11 +185,14 @@ nib_status nib_gptq_rules_read(nib_ctx *ctx, const nib_setting *config, const ch
                                bool versions, nib_gptq_rules **out, nib_error *err)
 {
     const char *words = nib_setting_value(config, "pack_dtype");
+    const char *type = nib_setting_value(config, "data_type"); /* AutoRound's */
     nib_gptq_rules *rules = nib_new(ctx, sizeof *rules);
     nib_status status;
 
     *out = rules;
     if (!rules) return nib_fail(err, NIB_E_NOMEM, "%sout of memory", where);
+    if (type && strcmp(type, "int") != 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%sdata_type '%.60s'; known is int", where, type);
     if (words && strcmp(words, "int32") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%spack_dtype '%.60s'; known is int32", where,
                         words);

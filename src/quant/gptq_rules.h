@@ -49,11 +49,16 @@ nib_status nib_gptq_rules_contradict(const char *name, nib_error *err);
  * */
 nib_status nib_check_lone_scales(const nib_part *tensor, nib_part_finder find, nib_error *err);
 
+/* Keys of GPTQ's, AWQ's and AutoRound's config.json that are read, or only say how the file was
+ * made. */
+extern const char *const nib_gptq_config_keys[];
+
 /* Settings that GPTQ, AWQ and AutoRound spell alike: bits (w_bit, wbits), group_size
  * (q_group_size), sym (zero_point, the other way round).  o holds the defaults. */
 nib_status nib_gptq_settings(const nib_setting *list, const char *where, nib_grouped_options *o,
                              nib_error *err);
-/* "auto-round" with one of these as packing_format ("auto_round" where it has none)? */
+/* "auto-round" with one of these as packing_format ("auto_round:gptq" where it has none, as
+ * transformers has it)? */
 bool nib_autoround_is(const nib_setting *config, const char *const *packings);
 
 #endif

@@ -22,22 +22,29 @@ nib_status nib_names_read(nib_ctx *ctx, const nib_setting *config, const char *k
     const char *number;
     size_t count = 0, bytes = 0;
     nib_names *names;
-    char *text;
+    const char *text = nib_setting_value(config, key);
+    char *to;
 
     *out = NULL;
-    while ((s = nib_setting_member(&at, key, &number)))
-        if (s->value) count++, bytes += strlen(s->value) + 1;
+    if (text && *text != '[') /* the whole, in front of its members */
+        return nib_fail(err, NIB_E_FORMAT, "%s%s: expected a list of names or null, got %.60s",
+                        where, key, text);
+    while ((s = nib_setting_member(&at, key, &number))) {
+        if (!s->value)
+            return nib_fail(err, NIB_E_FORMAT, "%s%s: entry %s is null, expected a name", where,
+                            key, number);
+        count++, bytes += strlen(s->value) + 1;
+    }
     if (!count) return NIB_OK;
     names = nib_alloc(ctx, sizeof *names + count * sizeof *names->at + bytes);
     if (!names) return nib_fail(err, NIB_E_NOMEM, "%s%s: out of memory", where, key);
     names->count = 0;
-    text = (char *)(names->at + count);
+    to = (char *)(names->at + count);
     for (at = config; (s = nib_setting_member(&at, key, &number));) {
-        if (!s->value) continue;
         bytes = strlen(s->value) + 1;
-        memcpy(text, s->value, bytes);
-        names->at[names->count++] = text;
-        text += bytes;
+        memcpy(to, s->value, bytes);
+        names->at[names->count++] = to;
+        to += bytes;
     }
     *out = names;
     return NIB_OK;

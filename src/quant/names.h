@@ -13,7 +13,8 @@ typedef struct nib_names {
  * follows the slash comes back in *name.  Begin with *at at the list. */
 const nib_setting *nib_setting_member(const nib_setting **at, const char *path, const char **name);
 
-/* The texts of the list `key` ("ignore"), in order; absent or null: *out is NULL. NIB_E_NOMEM. */
+/* The texts of the list `key` ("ignore"), in order; absent, null or empty: *out is NULL.
+ * NIB_E_FORMAT: it is no list, or has a null; NIB_E_NOMEM. */
 nib_status nib_names_read(nib_ctx *ctx, const nib_setting *config, const char *key,
                           const char *where, nib_names **out, nib_error *err);
 void nib_names_free(nib_ctx *ctx, nib_names *names); /* NULL is fine */

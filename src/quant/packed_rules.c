@@ -234,15 +234,17 @@ static nib_status read_weights(const nib_setting *config, const char *where, con
     return NIB_OK;
 }
 
-/* Sparse and repacked layouts. */
-static const char *unread_format(const char *format)
+/* The names of formats that are read; their tensors tell which it is. */
+static bool is_read(const char *format)
 {
-    static const char *const names[] = { "sparse-24-bitmask", "sparse-bitmask", "marlin-24",
-                                         "fakequant" };
+    static const char *const names[] = { "dense", "pack-quantized", "int-quantized",
+                                         "float-quantized", "naive-quantized",
+                                         "nvfp4-pack-quantized", "mxfp4-pack-quantized",
+                                         "mixed-precision" };
 
     for (size_t i = 0; format && i < NIB_COUNT(names); i++)
-        if (strcmp(format, names[i]) == 0) return names[i];
-    return NULL;
+        if (strcmp(format, names[i]) == 0) return true;
+    return !format;
 }
 
 static nib_status read_group(nib_ctx *ctx, const nib_setting *config, const char *where,
@@ -272,8 +274,7 @@ static nib_status read_group(nib_ctx *ctx, const nib_setting *config, const char
     if (status) return status;
     if (!is_empty(inner(config, s->key, "output_activations")))
         cannot(g, "%.40s: outputs would have to be rounded", "output_activations");
-    if (unread_format(format))
-        cannot(g, "format %.40s", format);
+    if (!is_read(format)) cannot(g, "format %.40s", format);
     return NIB_OK;
 }
 
@@ -303,14 +304,17 @@ static nib_status check_whole(nib_ctx *ctx, const nib_setting *config, const cha
     const char *sparse = nib_setting_value(config, "sparsity_config/format");
     const char *status = nib_setting_value(config, "quantization_status");
 
-    if (unread_format(format))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%sformat %s; known are pack-, int-, float-, "
+    if (!is_read(format))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%sformat %.60s; known are pack-, int-, float-, "
                         "nvfp4-pack- and mxfp4-pack-quantized: take the checkpoint before it was "
                         "made sparse or repacked",
                         where, format);
     if (sparse && strcmp(sparse, "dense") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "%ssparsity_config with format %.40s; known is dense", where, sparse);
+    if (!is_empty(nib_setting_value(config, "moe_sparsity_config")))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%smoe_sparsity_config: experts are made sparse; "
+                        "known is none", where);
     if (!is_empty(nib_setting_value(config, "transform_config")))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%stransform_config: the weights are rotated, and "
                         "activations would have to be; known is none", where);

@@ -60,6 +60,32 @@ static void test_stored(void)
         { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": 1}", NIB_E_FORMAT,
           "load_in_4bit: expected true or false, got '1'" },
         { "[4]", NIB_E_FORMAT, "not an object" },
+        /* what a list, an object or a word of it is not */
+        { "{\"quant_method\": \"awq\", \"modules_to_not_convert\": \"lm_head\"}", NIB_E_FORMAT,
+          "modules_to_not_convert: expected a list of names or null, got lm_head" },
+        { "{\"quant_method\": \"mxfp4\", \"modules_to_not_convert\": [\"a\", null]}",
+          NIB_E_FORMAT, "modules_to_not_convert: entry 1 is null, expected a name" },
+        { "{\"quant_method\": \"awq\", \"modules_to_not_convert\": []}", NIB_OK, "awq 4 128 asym" },
+        { "{\"quant_method\": \"gptq\", \"dynamic\": [\"lm_head\"]}", NIB_E_FORMAT,
+          "dynamic: expected an object of patterns or null, got" },
+        { "{\"quant_method\": \"gptq\", \"dynamic\": {\"lm_head\": 8}}", NIB_E_FORMAT,
+          "dynamic/lm_head: expected an object, got 8" },
+        { "{\"quant_method\": \"gptq\", \"dynamic\": {\"-:lm_head\": null}}", NIB_OK,
+          "gptq 4 128 sym" },
+        { "{\"quant_method\": \"auto-round\", \"data_type\": \"mx_fp\"}", NIB_E_UNSUPPORTED,
+          "data_type 'mx_fp'; known is int" },
+        { "{\"quant_method\": \"auto-round\", \"packing_format\": \"auto_round:fp8\"}",
+          NIB_E_UNSUPPORTED, "quantized with auto-round (packing_format auto_round:fp8)" },
+        { "{\"quant_method\": \"fp8\", \"expert_dtype\": \"fp4\"}", NIB_E_FORMAT,
+          "expert_dtype: 'fp4'; known are fp8" },
+        { "{\"quant_method\": \"fp8\", \"scale_fmt\": \"fp32\"}", NIB_E_FORMAT,
+          "scale_fmt: 'fp32'; known are float and ue8m0" },
+        { "{\"quant_method\": \"fp8\", \"activation_scheme\": \"some\"}", NIB_E_FORMAT,
+          "activation_scheme: 'some'; known are dynamic and static" },
+        { "{\"quant_method\": \"compressed-tensors\", \"format\": \"mxfp8-quantized\"}",
+          NIB_E_UNSUPPORTED, "format mxfp8-quantized; known are pack-" },
+        { "{\"quant_method\": \"compressed-tensors\", \"moe_sparsity_config\": {\"a\": 1}}",
+          NIB_E_UNSUPPORTED, "moe_sparsity_config" },
     };
 
     nib_ctx *ctx = test_ctx();
@@ -80,6 +106,57 @@ static void test_stored(void)
         CHECK(strcmp(text, cases[i].says ? cases[i].says : "dense") == 0, "%s: %s", cases[i].json,
               text);
         nib_held_free(ctx, &held);
+    }
+}
+
+static char warned[1000];
+
+static void keep_warning(void *user, nib_message_kind kind, const char *text)
+{
+    (void)user;
+    if (kind == NIB_MESSAGE_WARNING && strstr(text, "not used"))
+        snprintf(warned, sizeof warned, "%s", text);
+}
+
+/* Keys that nobody reads are named, not what lies in them; those that only tell how the file was
+ * made are not. */
+static void test_unused(void)
+{
+#define GROUP "\"config_groups\": {\"g\": {\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4"
+#define PACKED "\"quant_method\": \"compressed-tensors\", "
+    static const struct { const char *json, *names; } cases[] = {
+        { "{\"quant_method\": \"gptq\", \"damp_percent\": 0.1, \"meta\": {\"a\": {\"b\": 1}}}",
+          NULL },
+        { "{\"quant_method\": \"gptq\", \"adapter\": {\"name\": \"lora\", \"rank\": 4}}",
+          "1 key not used: adapter" },
+        { "{\"quant_method\": \"gptq\", \"dynamic\": {\"a.b\": {\"bits\": 8, \"rotate\": 1}}}",
+          "1 key not used: dynamic/a.b/rotate" },
+        { "{\"quant_method\": \"awq\", \"bits\": 4, \"clip\": true, \"bit\": 4}",
+          "2 keys not used: clip, bit" },
+        { "{\"load_in_4bit\": true, \"bnb_4bit_rotated\": true}",
+          "1 key not used: bnb_4bit_rotated" },
+        { "{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128], \"hadamard\": true}",
+          "1 key not used: hadamard" },
+        { "{" PACKED GROUP ", \"zp\": 1, \"observer_kwargs\": {\"a\": 1}}, \"extra\": [1]}}}",
+          "2 keys not used: config_groups/g/weights/zp, config_groups/g/extra" },
+        { "{" PACKED "\"config_groups\": {\"W4A16\": [\"Linear\"]}, \"ignore\": [\"lm_head\"]}",
+          NULL },
+    };
+    nib_ctx_options o = { .threads = 1, .message = keep_warning };
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_ctx *ctx = NULL;
+        nib_held held;
+        nib_error err = { 0 };
+        REQUIRE_OK(nib_ctx_create(&o, &ctx, &err), err);
+        *warned = 0;
+        if (stored(ctx, cases[i].json, &held, &err))
+            CHECK(false, "%s: %s", cases[i].json, err.message);
+        CHECK(cases[i].names ? strstr(warned, cases[i].names) &&
+                                   strstr(warned, "dir/config.json: quantization_config: ")
+                             : !*warned, "%s: '%s'", cases[i].json, warned);
+        nib_held_free(ctx, &held);
+        nib_ctx_destroy(ctx);
     }
 }
 
@@ -355,7 +432,7 @@ int main(void)
 {
     static const test_case cases[] = {
         { "stored", test_stored },
-        { "asked", test_asked },
+        { "unused", test_unused }, { "asked", test_asked },
         { "round_trip", test_round_trip },
         { "skips", test_skips },
     };
