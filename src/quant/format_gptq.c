@@ -202,6 +202,9 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held
     status = check_bits("dynamic: ", o.bits, err); /* packs() has not, of what rules leave dense */
     if (!status) status = check_parts(&p, &o, &in, &out, &made.groups, err);
     if (!status) status = nib_check_scales(ctx, &p.scales, true, err);
+    if (!status && o.act_order && made.groups > 1 && !p.has_groups)
+        status = nib_fail(err, NIB_E_MISMATCH, "%s.g_idx is missing, but desc_act in config.json "
+                          "makes it the group of each of the %zu inputs", module->name, in);
     if (status) return status;
     z = (zeros){ p.qzeros.data, (size_t)p.qzeros.shape[1] * 4, o.bits,
                  nib_gptq_zeros_of(held->rules, o.bits) };

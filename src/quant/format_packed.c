@@ -28,6 +28,11 @@ static const char *const pieces[] = { ".weight_packed", ".weight_scale", ".weigh
                                       ".weight_zero_point", ".weight_g_idx", ".input_scale",
                                       ".input_zero_point", ".weight_global_scale",
                                       ".input_global_scale", NULL };
+/* What weights of each kind do not have, and would mean something else with. */
+static const char *const beside_floats[] = { ".weight_zero_point", ".weight_g_idx",
+                                             ".weight_global_scale", NULL };
+static const char *const beside_float4[] = { ".weight_zero_point", ".weight_g_idx", NULL };
+static const char *const beside_integers[] = { ".weight_global_scale", NULL };
 static const nib_float4_names float4_names = { ".weight_packed", ".weight_scale",
                                                ".weight_global_scale", true };
 
@@ -346,6 +351,18 @@ static nib_status check_parts(nib_ctx *ctx, const nib_held *held, const nib_form
     return status;
 }
 
+/* A piece that would change what weights of this kind mean. */
+static nib_status check_none(nib_part_finder find, const char *module, const char *const *beside,
+                             const char *kind, nib_error *err)
+{
+    nib_part part;
+
+    for (; *beside; beside++)
+        if (nib_module_part(find, module, *beside, &part))
+            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: known are %s without it", part.name, kind);
+    return NIB_OK;
+}
+
 static nib_status open_floats(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
                               const nib_format_module *module, const char *tensor, nib_weight **w,
                               nib_error *err)
@@ -354,6 +371,7 @@ static nib_status open_floats(nib_ctx *ctx, nib_part_finder find, const nib_held
     nib_float8_said said;
     nib_status status = find_group(held, module, tensor, NIB_PACKED_FLOAT8, &g, err);
 
+    if (!status) status = check_none(find, module->name, beside_floats, "floats of 8 bits", err);
     if (status) return status;
     said = g->float8;
     said.options.dtype = held->form.dtype;
@@ -369,6 +387,8 @@ static nib_status open_float4(nib_ctx *ctx, nib_part_finder find, const nib_held
     nib_part unused;
     nib_status status = find_group(held, module, tensor, NIB_PACKED_FLOAT4, &g, err);
 
+    if (!status)
+        status = check_none(find, module->name, beside_float4, "floats of 4 bits", err);
     if (status) return status;
     nib_module_part(find, module->name, ".input_global_scale", &unused); /* not reported */
     if (nib_module_part(find, module->name, ".weight", &unused))
@@ -387,6 +407,8 @@ static nib_status open_integers(nib_ctx *ctx, nib_part_finder find, const nib_he
     nib_status status = find_parts(find, module->name, &p, &there, err);
 
     *w = NULL;
+    if (!status && there)
+        status = check_none(find, module->name, beside_integers, "integers", err);
     if (!status && there) status = check_parts(ctx, held, module, &p, &made, &z, err);
     if (status || !there) return status;
     whole = made.options.group == NIB_GROUP_TENSOR;

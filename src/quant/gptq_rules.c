@@ -71,7 +71,7 @@ static nib_status read_rule(const nib_setting *config, const char *where, const 
                             nib_gptq_rule *r, nib_error *err)
 {
     nib_grouped_options o = { 0 };
-    nib_setting own[8] = { { 0 } };
+    nib_setting own[9] = { { 0 } };
     const nib_setting *at = config, *s;
     const char *name;
     size_t count = 0;
@@ -79,7 +79,7 @@ static nib_status read_rule(const nib_setting *config, const char *where, const 
 
     while ((s = nib_setting_member(&at, key, &name)) && count < NIB_COUNT(own) - 1)
         if (strcmp(name, "bits") == 0 || strcmp(name, "group_size") == 0 ||
-            strcmp(name, "sym") == 0)
+            strcmp(name, "sym") == 0 || strcmp(name, "desc_act") == 0)
             own[count++] = (nib_setting){ name, s->value };
     status = nib_gptq_settings(own, where, &o, err);
     if (status) return status;
@@ -88,6 +88,7 @@ static nib_status read_rule(const nib_setting *config, const char *where, const 
                : o.group == NIB_GROUP_ROW            ? -1
                                                      : (long)o.group;
     r->symmetric = nib_setting_value(own, "sym") ? !o.asymmetric : -1;
+    r->ordered = nib_setting_value(own, "desc_act") ? o.act_order : -1;
     r->skip |= r->bits >= 16; /* AutoRound */
     return NIB_OK;
 }
@@ -99,7 +100,7 @@ static nib_status add_rule(nib_ctx *ctx, const char *where, const nib_setting *s
     char what[700];
     char *kept;
 
-    *r = (nib_gptq_rule){ .bits = -1, .symmetric = -1, .group = -2 };
+    *r = (nib_gptq_rule){ .bits = -1, .symmetric = -1, .ordered = -1, .group = -2 };
     r->skip = strncmp(pattern, "-:", 2) == 0;
     if (r->skip || strncmp(pattern, "+:", 2) == 0) pattern += 2;
     r->pattern = kept = nib_strdup(ctx, pattern);
@@ -233,6 +234,7 @@ nib_status nib_gptq_rules_apply(const nib_gptq_rules *rules, const nib_format_mo
         if (r->bits >= 0) o->bits = (unsigned)r->bits;
         if (r->group > -2) o->group = r->group < 0 ? NIB_GROUP_ROW : (unsigned)r->group;
         if (r->symmetric >= 0) o->asymmetric = !r->symmetric;
+        if (r->ordered >= 0) o->act_order = r->ordered;
         break;
     }
     return NIB_OK;

@@ -18,7 +18,7 @@ typedef struct nib_gptq_rule {
     const char *pattern; /* the rule's own */
     nib_python_regex *regex;
     bool skip;           /* its modules stay dense */
-    int bits, symmetric; /* -1: as all */
+    int bits, symmetric, ordered; /* -1: as all; ordered: desc_act */
     long group;          /* -2: as all; -1: a row */
 } nib_gptq_rule;
 

@@ -218,9 +218,13 @@ static nib_status read_weights(const nib_setting *config, const char *where, con
     g->options.bits = 8;
     status = nib_setting_count(own, where, "num_bits", &g->options.bits, err);
     if (!status) status = nib_setting_bool(own, where, "symmetric", &symmetric, err);
+    if (!status && says(type, "float") && !symmetric) {
+        cannot(g, "%.40s that are not symmetric", "floats");
+        return NIB_OK;
+    }
     if (!status && says(type, "float") && g->options.bits == 8)
         return read_float8(config, where, weights, g, err);
-    if (!status && says(type, "float") && g->options.bits == 4 && symmetric)
+    if (!status && says(type, "float") && g->options.bits == 4)
         return read_float4(config, where, weights, g, err);
     if (!status) status = read_strategy(config, where, weights, g, err);
     if (status) return status;

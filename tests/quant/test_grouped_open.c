@@ -84,7 +84,7 @@ static void check_open(nib_ctx *ctx, const char *config, parts *p, const char *s
 
 /* What is changed of part `part`. */
 typedef enum change { NOTHING, GONE, TYPE, SHAPE0, SHAPE1, RANK, NAN_FIRST, BIG_GROUP, RENAMED,
-                      NEGATIVE } change;
+                      NEGATIVE, SCALED_TWICE } change;
 typedef struct refusal {
     const char *config;
     size_t part;
@@ -106,6 +106,10 @@ static void apply(parts *p, size_t part, change what)
     case NAN_FIRST: memset((void *)(uintptr_t)t->data, 0xff, 2); break;
     case BIG_GROUP: *(int32_t *)(uintptr_t)t->data = 2; break;
     case RENAMED: t->name = "m.mlp.act.scales"; break;
+    case SCALED_TWICE:
+        p->items[p->count] = *t;
+        p->items[p->count++].name = "m.weight_global_scale";
+        break;
     case NEGATIVE: ((uint8_t *)(uintptr_t)t->data)[3] |= 0x80; break;
     }
 }
@@ -147,6 +151,11 @@ static void test_gptq(void)
         { good, G_IDX, TYPE, "m.g_idx: 64 values of uint8, expected 64 of int32" },
         { good, G_IDX, SHAPE0, "m.g_idx: 65 values of int32, expected 64" },
         { good, G_IDX, BIG_GROUP, "m.g_idx: value 0 is 2, expected a group from 0 to 1" },
+        { "{" GPTQ ", \"group_size\": 32, \"desc_act\": true}", 0, NOTHING, NULL },
+        { "{" GPTQ ", \"group_size\": 32, \"desc_act\": true}", G_IDX, GONE,
+          "m.g_idx is missing, but desc_act in config.json makes it the group of each of the 64" },
+        { "{" GPTQ ", \"group_size\": 32, \"desc_act\": true, \"dynamic\": {\"m\": "
+          "{\"desc_act\": false}}}", G_IDX, GONE, NULL },
         { "{" GPTQ "}", 0, NOTHING, "m.scales has 2 groups, config.json makes it 1" },
         { "{\"quant_method\": \"gptq\", \"bits\": 8, \"group_size\": 32}", 0, NOTHING,
           "config.json makes it 1: 32 inputs (8 rows of words of 8-bit codes), group_size 32" },
@@ -239,6 +248,7 @@ static void test_packed(void)
         { good, SCALE, GONE, "m.weight_scale is missing" },
         { good, SCALE, SHAPE1, "m.weight_scale: [32, 3], config.json makes it [32, 2]" },
         { good, SCALE, NEGATIVE, "m.weight_scale: value 0 is -" },
+        { good, SCALE, SCALED_TWICE, "m.weight_global_scale: known are integers without it" },
         { good, WHOLE, GONE, "m.weight_shape is missing" },
         { good, WHOLE, TYPE, "m.weight_shape: 2 values of uint8, expected two of int64" },
         { CT("", "", "\"Embedding\"", ""), 0, NOTHING, "no group's targets name the module" },
@@ -249,6 +259,8 @@ static void test_packed(void)
           "m.weight_packed: integers, but config.json says weights of type float and 4 bits" },
         { CT("", ", \"type\": \"float\", \"num_bits\": 6", "\"Linear\"", ""), 0, NOTHING,
           "compressed-tensors with weights of type float" },
+        { CT("", ", \"type\": \"float\", \"symmetric\": false", "\"Linear\"", ""), 0, NOTHING,
+          "compressed-tensors with floats that are not symmetric" },
         { CT("", ", \"strategy\": \"block\"", "\"Linear\"", ""), 0, NOTHING, "strategy block" },
         { CT("", ", \"dynamic\": true", "\"Linear\"", ""), 0, NOTHING, "dynamic true" },
         { CT("\"format\": \"sparse-24-bitmask\", ", "", "\"Linear\"", ""), 0, NOTHING,
