@@ -98,60 +98,62 @@ void NIB_VARIANT(float8_back)(const nib_float8_column *c, size_t terms, nib_pack
 
 /* --- dots: 32 codes at a time, by vectors of 32 bytes in both variants --- */
 
-enum { CODES = 32 };
+enum { CODES = 32, CHAINS = 4 };
 
-/* Sixteen codes as bits of float16 of 2^-8 times their values: the sign stays above, the bit below
- * it goes.  NaN becomes a number. */
-NIB_INLINE __m256i halves_of(__m128i codes)
+/* Of 32 codes the first or the other eight of each half, as bits of float16 of 2^-8 times their
+ * values: a code is the upper byte of a word; moved down by a bit its sign is twice there, and the
+ * copy goes.  NaN becomes a number. */
+NIB_INLINE __m256i halves_of(__m256i codes, bool others)
 {
-    __m256i moved = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i words = others ? _mm256_unpackhi_epi8(zero, codes) : _mm256_unpacklo_epi8(zero, codes);
 
-    return _mm256_and_si256(moved, _mm256_set1_epi16((short)0xbfff));
+    return _mm256_and_si256(_mm256_srai_epi16(words, 1), _mm256_set1_epi16((short)0xbfff));
 }
 
 /* sums[m] (+)= the codes times row m of x. */
-NIB_INLINE void add_codes(size_t M, __m256i codes, const float *x, size_t n, __m256 sums[4][2])
+NIB_INLINE void add_codes(size_t M, __m256i codes, const float *x, size_t n,
+                          __m256 sums[4][CHAINS])
 {
-    __m256i half[2] = { halves_of(_mm256_castsi256_si128(codes)),
-                        halves_of(_mm256_extracti128_si256(codes, 1)) };
-
 #pragma GCC unroll 4
-    for (size_t i = 0; i < CODES / 8; i++) {
-        __m256i two = half[i / 2];
-        __m256 v = _mm256_cvtph_ps(i % 2 ? _mm256_extracti128_si256(two, 1)
-                                         : _mm256_castsi256_si128(two));
+    for (size_t i = 0; i < CHAINS; i++) {
+        __m256i half = halves_of(codes, i % 2);
+        __m256 v = _mm256_cvtph_ps(i / 2 ? _mm256_extracti128_si256(half, 1)
+                                         : _mm256_castsi256_si128(half));
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++)
-            sums[m][i % 2] = _mm256_fmadd_ps(v, _mm256_loadu_ps(x + m * n + 8 * i),
-                                             sums[m][i % 2]);
+            sums[m][i] = _mm256_fmadd_ps(v, _mm256_loadu_ps(x + m * n + 8 * i), sums[m][i]);
     }
 }
 
 NIB_INLINE void dot(size_t M, const nib_float8_row *r, const float *x, float *y, size_t ldy)
 {
-    const __m256i size = _mm256_set1_epi8(0x7f);
-    __m256i nan = _mm256_setzero_si256();
+    __m256i most = _mm256_setzero_si256(); /* a code twice, without its sign */
     __m256 all[4];
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) all[m] = _mm256_setzero_ps();
     for (size_t begin = 0, run = 0; begin < r->n; begin += r->columns, run++) {
         size_t end = nib_min(begin + r->columns, r->n);
-        __m256 by = _mm256_set1_ps(r->by[run] * 256), sums[4][2];
+        __m256 by = _mm256_set1_ps(r->by[run] * 256), sums[4][CHAINS];
 #pragma GCC unroll 4
-        for (size_t m = 0; m < M; m++) sums[m][0] = sums[m][1] = _mm256_setzero_ps();
+        for (size_t m = 0; m < M; m++)
+            for (size_t i = 0; i < CHAINS; i++) sums[m][i] = _mm256_setzero_ps();
         for (size_t i = begin; i < end; i += CODES) {
             __m256i codes = _mm256_loadu_si256((const __m256i *)(const void *)(r->codes + i));
             _mm_prefetch((const char *)r->codes + i + AHEAD, _MM_HINT_T0);
-            nan = _mm256_or_si256(nan, _mm256_cmpeq_epi8(_mm256_and_si256(codes, size), size));
+            most = _mm256_max_epu8(most, _mm256_add_epi8(codes, codes));
             add_codes(M, codes, x + i, r->n, sums);
         }
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++)
-            all[m] = _mm256_fmadd_ps(_mm256_add_ps(sums[m][0], sums[m][1]), by, all[m]);
+            all[m] = _mm256_fmadd_ps(_mm256_add_ps(_mm256_add_ps(sums[m][0], sums[m][1]),
+                                                   _mm256_add_ps(sums[m][2], sums[m][3])),
+                                     by, all[m]);
     }
+    most = _mm256_cmpeq_epi8(most, _mm256_set1_epi8((char)0xfe)); /* NaN */
     for (size_t m = 0; m < M; m++)
-        y[m * ldy] = _mm256_testz_si256(nan, nan) ? sum_of(all[m]) : NAN;
+        y[m * ldy] = _mm256_testz_si256(most, most) ? sum_of(all[m]) : NAN;
 }
 
 void NIB_VARIANT(float8_dot)(const nib_float8_row *r, size_t M, const float *x, float *y,
