@@ -13,7 +13,8 @@ enum {
     PASS = 16,         /* inputs whose sums are kept in registers */
     PAIRS = PASS / 2,
     SUMS = 4,          /* vectors of 16 outputs */
-    PLACES = 2 * SUMS  /* of eight floats */
+    PLACES = 2 * SUMS, /* of eight floats */
+    LINE = 128         /* outputs of a line of the cache */
 };
 
 /* High and low bytes of each pair of inputs, repeated over 32 bits. */
@@ -76,11 +77,17 @@ NIB_INLINE void add_pass(bool whole, const uint8_t *rows, size_t next, const pas
     }
 }
 
-/* A line of each row of the next pass. */
-NIB_INLINE void fetch(const uint8_t *rows, size_t next)
+/* A line of each row of a pass, six lines behind that of output n; behind the last outputs those of
+ * the next pass.  A whole pass ahead is too far: rows that lie a power of two apart have few places
+ * in the first cache, and would put each other out. */
+NIB_INLINE void fetch(const nib_awq_group *g, size_t input, size_t n)
 {
+    const uint8_t *row;
+
+    for (n += 6 * LINE; n >= g->outputs; n -= g->outputs) input += PASS;
+    row = g->rows + input * g->next + n / 2;
 #pragma GCC unroll 16
-    for (size_t i = 0; i < PASS; i++, rows += next) _mm_prefetch((const char *)rows, _MM_HINT_T0);
+    for (size_t i = 0; i < PASS; i++, row += g->next) _mm_prefetch((const char *)row, _MM_HINT_T0);
 }
 
 /* y (+)= what the sums of eight outputs make. */
@@ -124,7 +131,7 @@ NIB_INLINE void dot(size_t M, const nib_awq_group *g, const nib_fixed_x *x, floa
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) bytes[m] = bytes_of(row[m].words + i);
         for (size_t n = 0; n < g->outputs; n += NIB_AWQ_STRIP, at += NIB_AWQ_STRIP / 2) {
-            if (n / NIB_AWQ_STRIP % 2 == 0) fetch(at + PASS * g->next, g->next);
+            if (n % LINE == 0) fetch(g, i, n);
 #pragma GCC unroll 4
             for (size_t m = 0; m < M; m++) {
                 float *sums = room + (n * M + m * NIB_AWQ_STRIP), step = row[m].steps[i / 32];
