@@ -66,11 +66,21 @@ typedef struct nib_block_part {
 typedef void nib_blocks_decode_fn(nib_block_kind kind, size_t count, const uint8_t *blocks,
                                   float *dst);
 
+/* Rows of blocks. */
+typedef struct nib_block_rows {
+    const uint8_t *blocks; /* where row 0 lies */
+    size_t stride;         /* bytes from row to row */
+    const uint32_t *rows;  /* the row that each is; NULL: 0, 1, 2, ... */
+} nib_block_rows;
+
+static inline const uint8_t *nib_block_row(const nib_block_rows *w, size_t i)
+{
+    return w->blocks + (w->rows ? w->rows[i] : i) * w->stride;
+}
+
 /* One part of a block of each of some rows: 32 columns of a matrix. */
 typedef struct nib_block_column {
-    const uint8_t *blocks; /* where the block of row 0 lies */
-    size_t stride;         /* bytes from row to row */
-    const uint32_t *rows;  /* the row of each term; NULL: 0, 1, 2, ... */
+    nib_block_rows of; /* a row for each term, from that block on */
     size_t part;
 } nib_block_column;
 
@@ -79,19 +89,26 @@ typedef struct nib_block_column {
 typedef void nib_blocks_back_fn(nib_block_kind kind, const nib_block_column *c, size_t terms,
                                 nib_pack_kind pack, void *panel, size_t strip);
 
-static inline const uint8_t *nib_block_row(const nib_block_column *c, size_t term)
-{
-    return c->blocks + (c->rows ? c->rows[term] : term) * c->stride;
-}
-
 /* y[m * ldy] = row of `count` blocks . row m < M of x, M at most NIB_DOT_ROWS.  x [M, count *
  * values].  Sums in float, in an order of the variant's own, which is the same for every M. */
 typedef void nib_blocks_dot_fn(nib_block_kind kind, size_t M, size_t count, const uint8_t *blocks,
                                const float *x, float *y, size_t ldy);
 
-/* The same with x in fixed point (fixed.h, NIB_FIXED_EVEN_ODD), from the row's first term on. */
+/* y[m * ldy + i] = row i of `rows` rows of `count` blocks . row m of x in fixed point (fixed.h,
+ * NIB_FIXED_EVEN_ODD), from the row's first term on.  Not for kinds that have bytes. */
 typedef void nib_blocks_dot_fixed_fn(nib_block_kind kind, size_t M, size_t count,
-                                     const uint8_t *blocks, const nib_fixed_x *x, float *y,
-                                     size_t ldy);
+                                     const nib_block_rows *w, size_t rows, const nib_fixed_x *x,
+                                     float *y, size_t ldy);
+
+/* The same for kinds that have bytes, an even number of blocks; x arranged as NIB_FIXED_HALVES, its
+ * sums those of blocks. */
+typedef nib_blocks_dot_fixed_fn nib_blocks_dot_bytes_fn;
+
+/* Blocks of 32 codes of at most 5 bits that count from 0, or can be made to. */
+static inline bool nib_block_has_bytes(nib_block_kind kind)
+{
+    return kind == NIB_BLOCK_Q4_0 || kind == NIB_BLOCK_Q4_1 || kind == NIB_BLOCK_Q5_0 ||
+           kind == NIB_BLOCK_Q5_1 || kind == NIB_BLOCK_MXFP4;
+}
 
 #endif

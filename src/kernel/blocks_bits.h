@@ -35,6 +35,41 @@ NIB_INLINE float f16_at(const uint8_t *p)
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(nib_load_le16(p))));
 }
 
+NIB_INLINE __m128i at_start(const uint8_t *b) /* 16 bytes, of which the first ones count */
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)b);
+}
+
+/* The first `width` bytes of each of eight blocks, or of two, in order; width is a constant, 1, 2
+ * or 4, and those of 4 take two vectors. */
+NIB_INLINE void starts_of(const uint8_t *b, size_t bytes, size_t count, size_t width,
+                          __m128i to[2])
+{
+    __m128i two[4];
+
+    to[0] = to[1] = _mm_setzero_si128();
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+        __m128i a, c;
+        two[i] = _mm_setzero_si128();
+        if (2 * i >= count) continue;
+        a = at_start(b + 2 * i * bytes), c = at_start(b + (2 * i + 1) * bytes);
+        two[i] = width == 1   ? _mm_unpacklo_epi8(a, c)
+                 : width == 2 ? _mm_unpacklo_epi16(a, c)
+                              : _mm_unpacklo_epi32(a, c);
+    }
+    if (width == 4) {
+        to[0] = _mm_unpacklo_epi64(two[0], two[1]);
+        to[1] = _mm_unpacklo_epi64(two[2], two[3]);
+    } else if (width == 2) {
+        to[0] = _mm_unpacklo_epi64(_mm_unpacklo_epi32(two[0], two[1]),
+                                   _mm_unpacklo_epi32(two[2], two[3]));
+    } else {
+        to[0] = _mm_unpacklo_epi32(_mm_unpacklo_epi16(two[0], two[1]),
+                                   _mm_unpacklo_epi16(two[2], two[3]));
+    }
+}
+
 /* 16 bytes as 32 codes, low nibbles first. */
 NIB_INLINE __m256i nibbles_of(const uint8_t *qs)
 {
@@ -64,21 +99,27 @@ NIB_INLINE __m256i fifth_bits(uint32_t bits)
     return _mm256_and_si256(each, _mm256_set1_epi8(16));
 }
 
-/* Bits at .. at + 2 of each of 32 bytes. */
-NIB_INLINE __m256i two_bits(const uint8_t *bytes, size_t at)
+/* Bits of each of 32 bytes, from bit `at` on, moved to bit `to`; mask: of those that are taken, as
+ * they lie there.  at and to are constants where it is called. */
+NIB_INLINE __m256i moved_bits(const uint8_t *bytes, size_t at, size_t to, int mask)
 {
     __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
 
-    return _mm256_and_si256(_mm256_srl_epi16(b, _mm_cvtsi32_si128((int)at)), _mm256_set1_epi8(3));
+    b = at < to ? _mm256_sll_epi16(b, _mm_cvtsi32_si128((int)(to - at)))
+                : _mm256_srl_epi16(b, _mm_cvtsi32_si128((int)(at - to)));
+    return _mm256_and_si256(b, _mm256_set1_epi8((char)mask));
+}
+
+/* Bits at .. at + 2 of each of 32 bytes, where bits `to` and the next are. */
+NIB_INLINE __m256i two_bits(const uint8_t *bytes, size_t at, size_t to)
+{
+    return moved_bits(bytes, at, to, 3 << to);
 }
 
 /* Bit `at` of each, where bit `to` is. */
-NIB_INLINE __m256i one_bit(const uint8_t *bytes, size_t at, int to)
+NIB_INLINE __m256i one_bit(const uint8_t *bytes, size_t at, size_t to)
 {
-    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
-
-    b = _mm256_and_si256(_mm256_srl_epi16(b, _mm_cvtsi32_si128((int)at)), _mm256_set1_epi8(1));
-    return _mm256_slli_epi16(b, to);
+    return moved_bits(bytes, at, to, 1 << to);
 }
 
 /* IQ4's values, by the nibbles of 16 bytes. */

@@ -1,5 +1,6 @@
-/* blocks_fixed_simd.h - few rows of x in fixed point times rows of ggml's blocks: the body of
- * blocks_fixed_avx2.c and blocks_fixed_avx512.c, with vectors of 32 bytes in both.
+/* blocks_fixed_simd.h - few rows of x in fixed point times rows of ggml's blocks of 256, and of
+ * those of 32 whose codes have a sign: the body of blocks_fixed_avx2.c and blocks_fixed_avx512.c,
+ * with vectors of 32 bytes in both.
  *
  * Scales are made for eight parts at a time, a vector of them.  The codes of a part become words,
  * the even ones and the odd ones, by a mask and a shift; a product of words adds two terms. */
@@ -29,15 +30,6 @@ NIB_INLINE words of_nibbles(__m256i bytes)
                     _mm256_and_si256(_mm256_srli_epi16(bytes, 8), mask) };
 }
 
-/* 16 bytes: low nibbles, then high ones. */
-NIB_INLINE words of_16(const uint8_t *qs)
-{
-    const __m256i shifts = _mm256_setr_epi64x(0, 0, 4, 4);
-    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)qs);
-
-    return of_nibbles(_mm256_srlv_epi64(_mm256_broadcastsi128_si256(bytes), shifts));
-}
-
 /* 32 bytes: low nibbles or high ones. */
 NIB_INLINE words of_32(const uint8_t *qs, bool high)
 {
@@ -54,17 +46,11 @@ NIB_INLINE words codes_of(nib_block_kind kind, const uint8_t *b, size_t part)
     size_t two = part % 4 * 2;
 
     switch (kind) {
-    case NIB_BLOCK_Q4_0: return of_16(b + 2);
-    case NIB_BLOCK_Q4_1: return of_16(b + 4);
-    case NIB_BLOCK_Q5_0:
-        return of_unsigned(_mm256_or_si256(nibbles_of(b + 6), fifth_bits(nib_load_le32(b + 2))));
-    case NIB_BLOCK_Q5_1:
-        return of_unsigned(_mm256_or_si256(nibbles_of(b + 8), fifth_bits(nib_load_le32(b + 4))));
     case NIB_BLOCK_Q8_0:
         return of_signed(_mm256_loadu_si256((const __m256i *)(const void *)(b + 2)));
-    case NIB_BLOCK_Q2_K: return of_unsigned(two_bits(quarter + 16, two));
+    case NIB_BLOCK_Q2_K: return of_unsigned(two_bits(quarter + 16, two, 0));
     case NIB_BLOCK_Q3_K:
-        return of_unsigned(_mm256_or_si256(two_bits(quarter + 32, two), one_bit(b, part, 2)));
+        return of_unsigned(_mm256_or_si256(two_bits(quarter + 32, two, 0), one_bit(b, part, 2)));
     case NIB_BLOCK_Q4_K: return of_32(b + 16 + part / 2 * 32, part % 2);
     case NIB_BLOCK_Q5_K:
         return of_unsigned(_mm256_or_si256(nibble_of(b + 48 + part / 2 * 32, part % 2),
@@ -72,19 +58,18 @@ NIB_INLINE words codes_of(nib_block_kind kind, const uint8_t *b, size_t part)
     case NIB_BLOCK_Q6_K:
         return of_unsigned(_mm256_or_si256(
             nibble_of(b + part / 4 * 64 + part % 2 * 32, part % 4 >= 2),
-            _mm256_slli_epi16(two_bits(quarter + 128, two), 4)));
+            two_bits(quarter + 128, two, 4)));
     case NIB_BLOCK_IQ4_NL: return of_signed(iq4_values_of(b + 2));
     case NIB_BLOCK_IQ4_XS: return of_signed(iq4_values_of(b + 8 + part * 16));
-    case NIB_BLOCK_MXFP4: return of_signed(e2m1_values_of(b + 1));
-    case NIB_BLOCK_KINDS: break;
+    default: break; /* those that have bytes */
     }
     return of_unsigned(_mm256_setzero_si256());
 }
 
 /* --- scales and offsets of a group of parts --- */
 
-/* scale[0]: of each part, or, where halves have scales of their own, [0] and [1]: of each half;
- * offset: of each half. */
+/* [0]: of each part, offsets in the order that _mm256_hadd_ps() leaves sums in; where halves have
+ * scales of their own [0] and [1]: of each half. */
 typedef struct scales { __m256 scale[2], offset[2]; } scales;
 
 NIB_INLINE bool halves_differ(nib_block_kind kind)
@@ -95,8 +80,7 @@ NIB_INLINE bool halves_differ(nib_block_kind kind)
 /* Has the format an offset here, where codes count from 0? */
 NIB_INLINE bool has_offset(nib_block_kind kind)
 {
-    return kind != NIB_BLOCK_Q8_0 && kind != NIB_BLOCK_IQ4_NL && kind != NIB_BLOCK_IQ4_XS &&
-           kind != NIB_BLOCK_MXFP4;
+    return halves_differ(kind) || kind == NIB_BLOCK_Q4_K || kind == NIB_BLOCK_Q5_K;
 }
 
 NIB_INLINE __m256 floats_of(__m128i bytes) /* the lower eight, unsigned */
@@ -104,53 +88,44 @@ NIB_INLINE __m256 floats_of(__m128i bytes) /* the lower eight, unsigned */
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
 }
 
-/* The half-precision numbers at `at` of `parts` blocks, at most 8; 0 behind them. */
-NIB_INLINE __m256 numbers_of(const uint8_t *b, size_t bytes, size_t parts, size_t at)
+/* The half-precision numbers that `parts` blocks begin with, at most 8; 0 behind them. */
+NIB_INLINE __m256 numbers_of(const uint8_t *b, size_t bytes, size_t parts)
 {
     uint16_t half[GROUP] = { 0 };
+    __m128i all[2];
 
     if (parts == GROUP) {
-        const uint8_t *p = b + at;
-        return _mm256_cvtph_ps(_mm_setr_epi16(
-            (short)nib_load_le16(p), (short)nib_load_le16(p + bytes),
-            (short)nib_load_le16(p + 2 * bytes), (short)nib_load_le16(p + 3 * bytes),
-            (short)nib_load_le16(p + 4 * bytes), (short)nib_load_le16(p + 5 * bytes),
-            (short)nib_load_le16(p + 6 * bytes), (short)nib_load_le16(p + 7 * bytes)));
+        starts_of(b, bytes, GROUP, 2, all);
+        return _mm256_cvtph_ps(all[0]);
     }
-    for (size_t i = 0; i < parts; i++) half[i] = nib_load_le16(b + i * bytes + at);
+    for (size_t i = 0; i < parts; i++) half[i] = nib_load_le16(b + i * bytes);
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)half));
 }
 
-/* nib_e8m0_half() of the first byte of each block. */
-NIB_INLINE __m256 powers_of(const uint8_t *b, size_t bytes, size_t parts)
-{
-    uint64_t eight = 0;
-    __m256i e, normal, subnormal;
-
-#pragma GCC unroll 8
-    for (size_t i = 0; i < parts; i++) eight |= (uint64_t)b[i * bytes] << 8 * i;
-    e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)eight));
-    normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
-    subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x200000), e);
-    return _mm256_castsi256_ps(_mm256_blendv_epi8(
-        normal, subnormal, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
-}
-
-/* Q4_K and Q5_K: eight scales of 6 bits and eight offsets in 12 bytes. */
+/* Q4_K and Q5_K: behind two numbers eight scales of 6 bits and eight offsets in 12 bytes: four low
+ * parts of scales and of offsets with two high bits of four others above, whose low nibbles are
+ * last. */
 NIB_INLINE scales scales_of_k4(const uint8_t *b)
 {
-    uint32_t first = nib_load_le32(b + 4), second = nib_load_le32(b + 8);
-    uint32_t third = nib_load_le32(b + 12);
-    int scale_low = (int)(first & 0x3f3f3f3f), offset_low = (int)(second & 0x3f3f3f3f);
-    int scale_high = (int)((third & 0x0f0f0f0f) | (first >> 6 & 0x03030303) << 4);
-    int offset_high = (int)((third >> 4 & 0x0f0f0f0f) | (second >> 6 & 0x03030303) << 4);
-    __m128i all = _mm_setr_epi32(scale_low, scale_high, offset_low, offset_high);
-    scales s;
+    const __m128i low_bytes = _mm_setr_epi8(4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14,
+                                            15);
+    const __m128i high_bytes = _mm_setr_epi8(-1, -1, -1, -1, 4, 5, 6, 7, -1, -1, -1, -1, 8, 9, 10,
+                                             11);
+    const __m128i low_mask = _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f);
+    /* as _mm256_hadd_ps() leaves the sums of halves */
+    const __m128i offsets = _mm_setr_epi8(8, 9, 12, 13, 10, 11, 14, 15, -1, -1, -1, -1, -1, -1, -1,
+                                          -1);
+    __m128i head = _mm_loadu_si128((const __m128i *)(const void *)b);
+    __m128i low = _mm_srlv_epi32(_mm_shuffle_epi8(head, low_bytes), _mm_setr_epi32(0, 0, 0, 4));
+    __m128i high = _mm_srli_epi16(_mm_shuffle_epi8(head, high_bytes), 2);
+    __m128i all = _mm_or_si128(_mm_and_si128(low, low_mask),
+                               _mm_and_si128(high, _mm_set1_epi8(0x30)));
+    __m128 numbers = _mm_cvtph_ps(head);
+    __m256 scale = floats_of(all), offset = floats_of(_mm_shuffle_epi8(all, offsets));
 
-    s.scale[0] = s.scale[1] = _mm256_mul_ps(floats_of(all), _mm256_set1_ps(f16_at(b)));
-    twice(_mm256_mul_ps(floats_of(_mm_srli_si128(all, 8)), _mm256_set1_ps(f16_at(b + 2))),
-          s.offset);
-    return s;
+    scale = _mm256_mul_ps(scale, _mm256_broadcastss_ps(numbers));
+    offset = _mm256_mul_ps(offset, _mm256_broadcastss_ps(_mm_movehdup_ps(numbers)));
+    return (scales){ .scale = { scale }, .offset = { offset } };
 }
 
 NIB_INLINE scales scales_of_q2_k(const uint8_t *b)
@@ -209,20 +184,11 @@ NIB_INLINE __m256 scales_of_iq4_xs(const uint8_t *b)
 
 NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t parts)
 {
-    size_t bytes = nib_block_layout_of(kind).bytes;
     scales s = { .scale[0] = _mm256_setzero_ps() };
 
     switch (kind) {
-    case NIB_BLOCK_Q4_0: case NIB_BLOCK_Q5_0:
-        s.scale[0] = numbers_of(b, bytes, parts, 0);
-        twice(_mm256_mul_ps(s.scale[0], _mm256_set1_ps(kind == NIB_BLOCK_Q4_0 ? 8 : 16)), s.offset);
-        break;
-    case NIB_BLOCK_Q4_1: case NIB_BLOCK_Q5_1:
-        s.scale[0] = numbers_of(b, bytes, parts, 0);
-        twice(_mm256_sub_ps(_mm256_setzero_ps(), numbers_of(b, bytes, parts, 2)), s.offset);
-        break;
     case NIB_BLOCK_Q8_0: case NIB_BLOCK_IQ4_NL:
-        s.scale[0] = numbers_of(b, bytes, parts, 0);
+        s.scale[0] = numbers_of(b, nib_block_layout_of(kind).bytes, parts);
         break;
     case NIB_BLOCK_Q2_K: return scales_of_q2_k(b);
     case NIB_BLOCK_Q3_K: return scales_of_q3_k(b);
@@ -231,8 +197,7 @@ NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t parts)
         return scales_of_16(_mm_loadu_si128((const __m128i *)(const void *)(b + 192)),
                             f16_at(b + 208), 32);
     case NIB_BLOCK_IQ4_XS: s.scale[0] = scales_of_iq4_xs(b); break;
-    case NIB_BLOCK_MXFP4: s.scale[0] = powers_of(b, bytes, parts); break;
-    case NIB_BLOCK_KINDS: break;
+    default: break;
     }
     return s;
 }
@@ -257,6 +222,16 @@ NIB_INLINE void times_steps(nib_block_kind kind, const scales *s, const nib_fixe
     }
 }
 
+/* Eight parts' offsets times the sums of x. */
+NIB_INLINE __m256 add_offsets(nib_block_kind kind, const scales *s, const float *of, __m256 to)
+{
+    __m256 first = _mm256_loadu_ps(of), others = _mm256_loadu_ps(of + GROUP);
+
+    if (!halves_differ(kind))
+        return _mm256_fmadd_ps(s->offset[0], _mm256_hadd_ps(first, others), to);
+    return _mm256_fmadd_ps(s->offset[1], others, _mm256_fmadd_ps(s->offset[0], first, to));
+}
+
 /* Parts that follow one another, of one block where it has 256 values, at most 8; x from the first
  * of them on. */
 NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_t parts,
@@ -269,13 +244,7 @@ NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
         times_steps(kind, &by, &x[m], parts, factors[m]);
-        if (!has_offset(kind)) continue;
-        s->offsets[m] = _mm256_fmadd_ps(by.offset[0], first_of(x[m].sums, 2 * parts),
-                                        s->offsets[m]);
-        if (2 * parts <= GROUP) continue;
-        s->offsets[m] = _mm256_fmadd_ps(by.offset[1],
-                                        first_of(x[m].sums + GROUP, 2 * parts - GROUP),
-                                        s->offsets[m]);
+        if (has_offset(kind)) s->offsets[m] = add_offsets(kind, &by, x[m].sums, s->offsets[m]);
     }
 #pragma GCC unroll 8
     for (size_t p = 0; p < parts; p++) {
@@ -289,8 +258,8 @@ NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_
     }
 }
 
-NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,
-                    const nib_fixed_x *x, float *y, size_t ldy)
+NIB_INLINE void row_dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,
+                        const nib_fixed_x *x, float *y, size_t ldy)
 {
     const nib_block_layout l = nib_block_layout_of(kind);
     size_t parts = count * (l.values / NIB_BLOCK_PART), a_group = l.bytes * 256u / l.values;
@@ -306,7 +275,7 @@ NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *
         for (size_t at = 0; at < a_group; at += 64)
             _mm_prefetch((const char *)blocks + at + AHEAD, _MM_HINT_T0);
         /* eight as a constant: the loop over them is unrolled, and their bits are known */
-        if (parts - p >= GROUP) add_group(M, kind, blocks, GROUP, row, &s);
+        if (l.values == 256 || parts - p >= GROUP) add_group(M, kind, blocks, GROUP, row, &s);
         else add_group(M, kind, blocks, parts - p, row, &s);
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++)
@@ -319,11 +288,27 @@ NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *
                                          s.offsets[m]));
 }
 
-#define DOT(kind, M, ...) NIB_WITH_ROWS(M, dot, kind, __VA_ARGS__)
+NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const nib_block_rows *w,
+                    size_t rows, const nib_fixed_x *x, float *y, size_t ldy)
+{
+    for (size_t i = 0; i < rows; i++)
+        row_dot(M, kind, count, nib_block_row(w, i), x, y + i, ldy);
+}
+
+#define DOT(kind) NIB_WITH_ROWS(M, dot, kind, count, w, rows, x, y, ldy)
 
 void NIB_VARIANT(blocks_dot_fixed)(nib_block_kind kind, size_t M, size_t count,
-                                   const uint8_t *blocks, const nib_fixed_x *x, float *y,
-                                   size_t ldy)
+                                   const nib_block_rows *w, size_t rows, const nib_fixed_x *x,
+                                   float *y, size_t ldy)
 {
-    NIB_WITH_BLOCK_KIND(kind, DOT, M, count, blocks, x, y, ldy);
+    switch (kind) {
+    case NIB_BLOCK_Q8_0: DOT(NIB_BLOCK_Q8_0); break;
+    case NIB_BLOCK_Q2_K: DOT(NIB_BLOCK_Q2_K); break;
+    case NIB_BLOCK_Q3_K: DOT(NIB_BLOCK_Q3_K); break;
+    case NIB_BLOCK_Q4_K: DOT(NIB_BLOCK_Q4_K); break;
+    case NIB_BLOCK_Q5_K: DOT(NIB_BLOCK_Q5_K); break;
+    case NIB_BLOCK_Q6_K: DOT(NIB_BLOCK_Q6_K); break;
+    case NIB_BLOCK_IQ4_NL: DOT(NIB_BLOCK_IQ4_NL); break;
+    default: DOT(NIB_BLOCK_IQ4_XS);
+    }
 }

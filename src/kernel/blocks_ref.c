@@ -217,7 +217,7 @@ void nib_blocks_back_ref(nib_block_kind kind, const nib_block_column *c, size_t 
     nib_block_part p;
 
     for (size_t t = 0; t < terms; t++) {
-        unpack(kind, nib_block_row(c, t), c->part, &p);
+        unpack(kind, nib_block_row(&c->of, t), c->part, &p);
         for (size_t i = 0; i < NIB_BLOCK_PART; i++)
             nib_pack_put(pack, panel, strip, t, i, value(&p, i));
     }
@@ -257,20 +257,57 @@ static float part_dot(const nib_block_part *p, const nib_fixed_x *x)
     return sum;
 }
 
-void nib_blocks_dot_fixed_ref(nib_block_kind kind, size_t M, size_t count, const uint8_t *blocks,
-                              const nib_fixed_x *x, float *y, size_t ldy)
+void nib_blocks_dot_fixed_ref(nib_block_kind kind, size_t M, size_t count, const nib_block_rows *w,
+                              size_t rows, const nib_fixed_x *x, float *y, size_t ldy)
 {
     const nib_block_layout *l = &nib_block_layouts[kind];
     size_t parts = l->values / NIB_BLOCK_PART;
     nib_block_part part;
 
-    for (size_t m = 0; m < M; m++) {
-        nib_fixed_x row = nib_fixed_row(x, m);
-        y[m * ldy] = 0;
+    for (size_t i = 0; i < rows * M; i++) {
+        const uint8_t *blocks = nib_block_row(w, i / M);
+        nib_fixed_x row = nib_fixed_row(x, i % M);
+        float sum = 0;
         for (size_t p = 0; p < count * parts; p++) {
             unpack(kind, blocks + p / parts * l->bytes, p % parts, &part);
-            y[m * ldy] += part_dot(&part, &row);
+            sum += part_dot(&part, &row);
             row = (nib_fixed_x){ row.words + NIB_BLOCK_PART, row.steps + 1, row.sums + 2, 0 };
         }
+        y[i % M * ldy + i / M] = sum;
+    }
+}
+
+/* Two blocks times a row of x from the first of them on. */
+static float pair_dot(nib_block_kind kind, const uint8_t *blocks, const nib_fixed_x *x)
+{
+    float products[2] = { 0, 0 }, sum = 0;
+    nib_block_part part[2];
+
+    for (size_t b = 0; b < 2; b++)
+        unpack(kind, blocks + b * nib_block_layouts[kind].bytes, 0, &part[b]);
+    for (size_t i = 0; i < 2 * NIB_BLOCK_PART; i++) {
+        size_t at = nib_fixed_place(NIB_FIXED_HALVES, i), b = at / NIB_BLOCK_PART;
+        products[b] += (float)part[b].codes[at % NIB_BLOCK_PART] *
+                       (float)nib_fixed_word(NIB_FIXED_HALVES, x->words, i);
+    }
+    for (size_t b = 0; b < 2; b++)
+        sum += part[b].scale[0] * (products[b] * x->steps[b]) - part[b].offset[0] * x->sums[b];
+    return sum;
+}
+
+void nib_blocks_dot_bytes_ref(nib_block_kind kind, size_t M, size_t count, const nib_block_rows *w,
+                              size_t rows, const nib_fixed_x *x, float *y, size_t ldy)
+{
+    size_t pair = 2 * nib_block_layouts[kind].bytes;
+
+    for (size_t i = 0; i < rows * M; i++) {
+        const uint8_t *blocks = nib_block_row(w, i / M);
+        nib_fixed_x row = nib_fixed_row(x, i % M);
+        float sum = 0;
+        for (size_t b = 0; b < count; b += 2, blocks += pair) {
+            sum += pair_dot(kind, blocks, &row);
+            row = (nib_fixed_x){ row.words + 2 * NIB_BLOCK_PART, row.steps + 2, row.sums + 2, 0 };
+        }
+        y[i % M * ldy + i / M] = sum;
     }
 }

@@ -67,7 +67,7 @@ NIB_INLINE void unpack_q2_k(const uint8_t *b, size_t part, nib_block_part *p)
 {
     float d = f16_at(b + 80), least = f16_at(b + 82);
 
-    put_codes(p, two_bits(b + 16 + part / 4 * 32, part % 4 * 2));
+    put_codes(p, two_bits(b + 16 + part / 4 * 32, part % 4 * 2, 0));
     for (size_t h = 0; h < 2; h++) {
         uint8_t s = b[2 * part + h];
         p->scale[h] = d * (float)(s & 15);
@@ -77,7 +77,7 @@ NIB_INLINE void unpack_q2_k(const uint8_t *b, size_t part, nib_block_part *p)
 
 NIB_INLINE void unpack_q3_k(const uint8_t *b, size_t part, nib_block_part *p)
 {
-    __m256i low = two_bits(b + 32 + part / 4 * 32, part % 4 * 2), high = one_bit(b, part, 2);
+    __m256i low = two_bits(b + 32 + part / 4 * 32, part % 4 * 2, 0), high = one_bit(b, part, 2);
     const uint8_t *s = b + 96;
     float d = f16_at(b + 108);
 
@@ -122,7 +122,7 @@ NIB_INLINE void unpack_q5_k(const uint8_t *b, size_t part, nib_block_part *p)
 NIB_INLINE void unpack_q6_k(const uint8_t *b, size_t part, nib_block_part *p)
 {
     __m256i low = nibble_of(b + part / 4 * 64 + part % 2 * 32, part % 4 >= 2);
-    __m256i high = _mm256_slli_epi16(two_bits(b + 128 + part / 4 * 32, part % 4 * 2), 4);
+    __m256i high = two_bits(b + 128 + part / 4 * 32, part % 4 * 2, 4);
     const int8_t *scales = (const int8_t *)b + 192 + 2 * part;
     float d = f16_at(b + 208);
 
@@ -186,7 +186,7 @@ void NIB_VARIANT(blocks_decode)(nib_block_kind kind, size_t count, const uint8_t
 /* The lines of a block ROWS_AHEAD rows on: its scales and its codes. */
 NIB_INLINE void fetch(const nib_block_column *c, size_t bytes, size_t term, size_t terms)
 {
-    const char *ahead = (const char *)nib_block_row(c, nib_min(term + ROWS_AHEAD, terms - 1));
+    const char *ahead = (const char *)nib_block_row(&c->of, nib_min(term + ROWS_AHEAD, terms - 1));
 
     for (size_t at = 0; at < bytes; at += 64) _mm_prefetch(ahead + at, _MM_HINT_T0);
 }
@@ -205,7 +205,7 @@ NIB_INLINE void back(nib_block_kind kind, const nib_block_column *c, size_t term
         for (size_t i = 0; i < 2; i++) {
             size_t term = nib_min(t + i, terms - 1);
             fetch(c, l.bytes, term, terms);
-            unpack(kind, nib_block_row(c, term), c->part, &p);
+            unpack(kind, nib_block_row(&c->of, term), c->part, &p);
 #pragma GCC unroll 4
             for (size_t v = 0; v < PANEL_VECTORS; v++) x[i][v] = value(&p, v * VN, l.has_offset);
         }

@@ -11,24 +11,27 @@
 /* A word is 256 times a signed byte and another one: the greatest is 127 of both. */
 enum { NIB_FIXED_BLOCK = 32, NIB_FIXED_HALF = 16, NIB_FIXED_MOST = 127 * 257 };
 
-/* How a block's words lie.  Of the codes in a word of 32 bits, shifted and masked, those are met at
- * a time that lie 8 bits apart, four of 2 or 4 bits, or 16 bits apart, two of 8.  Four words of x
- * are then their four high bytes and their four low ones. */
+/* How words lie.  Of the codes in a word of 32 bits, shifted and masked, those are met at a time
+ * that lie 8 bits apart, four of 2 or 4 bits, or 16 bits apart, two of 8.  Four words of x are then
+ * their four high bytes and their four low ones; of two blocks side by side, 32 and 32. */
 typedef enum nib_fixed_order {
     NIB_FIXED_IN_ORDER = 0,
     NIB_FIXED_EVEN_ODD = 1, /* values 0, 2, ... 30, then 1, 3, ... 31 */
     NIB_FIXED_CODES2 = 2,   /* as words of codes of 2 bits meet them; bytes */
     NIB_FIXED_CODES3 = 3,   /* of twelve bits that three words are cut to, two apart */
     NIB_FIXED_CODES4 = 4,   /* bytes */
-    NIB_FIXED_CODES8 = 8
+    NIB_FIXED_CODES8 = 8,
+    NIB_FIXED_TURNS = 64, /* two blocks, bytes: values 0, 2, ... 62, then 1, 3, ... 63 */
+    NIB_FIXED_HALVES = 65 /* two blocks, bytes: the first halves of both, then the others */
 } nib_fixed_order;
 
-static inline bool nib_fixed_is_bytes(nib_fixed_order order)
+/* Of how many values the order is said. */
+static inline size_t nib_fixed_unit(nib_fixed_order order)
 {
-    return order == NIB_FIXED_CODES2 || order == NIB_FIXED_CODES4;
+    return order >= NIB_FIXED_TURNS ? 2 * NIB_FIXED_BLOCK : NIB_FIXED_BLOCK;
 }
 
-/* Which of a block's values is word i of it. */
+/* Which of a unit's values is word i of it. */
 static inline size_t nib_fixed_place(nib_fixed_order order, size_t i)
 {
     static const uint8_t twelves[4][2] = { { 0, 4 }, { 3, 7 }, { 1, 6 }, { 2, 5 } };
@@ -41,58 +44,55 @@ static inline size_t nib_fixed_place(nib_fixed_order order, size_t i)
         return i / 4 / each * 4 * each + i / 4 % each + i % 4 * each;
     case NIB_FIXED_CODES3: return twelves[i / 8][i % 2] * (size_t)4 + i / 2 % 4;
     case NIB_FIXED_CODES8: return i / 4 * 4 + i / 2 % 2 + i % 2 * 2;
+    case NIB_FIXED_TURNS: return i % 32 * 2 + i / 32;
+    case NIB_FIXED_HALVES: return i % 32 / 16 * 32 + i / 32 * 16 + i % 16;
     case NIB_FIXED_IN_ORDER: break;
     }
     return i;
 }
 
-/* Word i of a block as a number. */
-static inline int32_t nib_fixed_word(nib_fixed_order order, const int16_t *block, size_t i)
+/* Where the two bytes of word i lie, the high one first: of a unit's bytes. */
+static inline void nib_fixed_bytes_of(nib_fixed_order order, size_t i, size_t at[2])
 {
-    const int8_t *bytes = (const int8_t *)block + i / 4 * 8 + i % 4;
+    size_t run = nib_fixed_unit(order) == NIB_FIXED_BLOCK ? 4 : 32;
 
-    return nib_fixed_is_bytes(order) ? bytes[0] * 256 + bytes[4] : block[i];
+    at[0] = i / run * run * 2 + i % run;
+    at[1] = at[0] + run;
+}
+
+static inline bool nib_fixed_is_bytes(nib_fixed_order order)
+{
+    return order == NIB_FIXED_CODES2 || order == NIB_FIXED_CODES4 || order >= NIB_FIXED_TURNS;
+}
+
+/* Word i of a unit as a number. */
+static inline int32_t nib_fixed_word(nib_fixed_order order, const int16_t *unit, size_t i)
+{
+    const int8_t *bytes = (const int8_t *)unit;
+    size_t at[2];
+
+    nib_fixed_bytes_of(order, i, at);
+    return nib_fixed_is_bytes(order) ? bytes[at[0]] * 256 + bytes[at[1]] : unit[i];
 }
 
 /* Puts it there. */
-static inline void nib_fixed_put(nib_fixed_order order, int16_t *block, size_t i, int32_t word)
+static inline void nib_fixed_put(nib_fixed_order order, int16_t *unit, size_t i, int32_t word)
 {
-    int8_t *bytes = (int8_t *)block + i / 4 * 8 + i % 4, low = (int8_t)(word & 255);
+    int8_t *bytes = (int8_t *)unit, low = (int8_t)(word & 255);
+    size_t at[2];
 
+    nib_fixed_bytes_of(order, i, at);
     if (nib_fixed_is_bytes(order)) {
-        bytes[0] = (int8_t)((word - low) / 256);
-        bytes[4] = low;
+        bytes[at[0]] = (int8_t)((word - low) / 256);
+        bytes[at[1]] = low;
     } else {
-        block[i] = (int16_t)word;
+        unit[i] = (int16_t)word;
     }
-}
-
-/* n words in order become bytes, n a multiple of 64: of 64 values the high bytes of values 0, 2,
- * ..., then their low ones, then the same of values 1, 3, ... */
-static inline void nib_fixed_split(size_t n, void *x)
-{
-    for (int8_t *to = x; n; n -= 64, to += 128) {
-        int16_t word[64];
-        memcpy(word, to, sizeof word);
-        for (size_t i = 0; i < 64; i++) {
-            int8_t low = (int8_t)(word[i] & 255), *at = to + i % 2 * 64 + i / 2;
-            at[0] = (int8_t)((word[i] - low) / 256);
-            at[32] = low;
-        }
-    }
-}
-
-/* Value i of words that were split. */
-static inline int32_t nib_fixed_joined(const int16_t *x, size_t i)
-{
-    const int8_t *bytes = (const int8_t *)(x + i / 64 * 64) + i % 2 * 64 + i % 64 / 2;
-
-    return bytes[0] * 256 + bytes[32];
 }
 
 static inline size_t nib_fixed_bytes(size_t n) { return 2 * n + n / 8 + n / 4; }
 
-/* n values, a multiple of 32: n words, then for each block its step, then for each half of a block
+/* n values, whole units: n words, then for each block its step, then for each half of a block
  * the sum of its values as the words have them.  A step is NaN where a value is not finite, and its
  * words are 0.  `to` holds nib_fixed_bytes(n), aligned to 4. */
 typedef void nib_arrange_fixed_fn(size_t n, nib_fixed_order order, const float *x, void *to);

@@ -25,7 +25,7 @@ NIB_INLINE __m256 part_sums(words codes, const int16_t *x)
 NIB_INLINE __m256i vector_at(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
 /* The sums of two parts, whose even and odd codes are unsigned bytes, at most 64: of eight terms
- * each, in order; x: words that were split. */
+ * each, in order; x: words of NIB_FIXED_TURNS or NIB_FIXED_HALVES. */
 NIB_INLINE __m256 split_sums(__m256i even, __m256i odd, const int16_t *x)
 {
     __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(even, vector_at(x)),
@@ -40,9 +40,12 @@ NIB_INLINE __m256 split_sums(__m256i even, __m256i odd, const int16_t *x)
 /* What those of part p are multiplied by; by: a factor for each part, or for each half of one. */
 NIB_INLINE __m256 part_factor(bool halves_differ, const float by[2 * NIB_FIXED_PARTS], size_t p)
 {
+    const __m256i halves = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
+    double both;
+
     if (!halves_differ) return _mm256_broadcast_ss(by + p);
-    return _mm256_blend_ps(_mm256_broadcast_ss(by + 2 * p), _mm256_broadcast_ss(by + 2 * p + 1),
-                           0xf0);
+    memcpy(&both, by + 2 * p, sizeof both);
+    return _mm256_permutevar_ps(_mm256_castpd_ps(_mm256_set1_pd(both)), halves);
 }
 
 /* Each of eight numbers twice. */

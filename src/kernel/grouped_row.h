@@ -22,22 +22,19 @@ typedef struct nib_grouped_row {
     const float *scales, *offsets; /* of each group */
 } nib_grouped_row;
 
-/* How arrange_fixed lays x out for it; nib_grouped_row_x() follows. */
+/* How arrange_fixed lays x out for it. */
 static inline nib_fixed_order nib_grouped_row_order(unsigned bits)
 {
-    return bits == 4 ? NIB_FIXED_IN_ORDER : NIB_FIXED_EVEN_ODD;
-}
-
-static inline void nib_grouped_row_x(unsigned bits, size_t n, void *x)
-{
-    if (bits == 4) nib_fixed_split(n, x);
+    return bits == 4 ? NIB_FIXED_TURNS : NIB_FIXED_EVEN_ODD;
 }
 
 /* Value i of x, arranged. */
 static inline int32_t nib_grouped_row_word(unsigned bits, const int16_t *x, size_t i)
 {
-    if (bits == 4) return nib_fixed_joined(x, i);
-    return x[i / 32 * 32 + i % 2 * 16 + i % 32 / 2];
+    nib_fixed_order order = nib_grouped_row_order(bits);
+    size_t unit = nib_fixed_unit(order), in = i % unit;
+
+    return nib_fixed_word(order, x + i - in, in % 2 * (unit / 2) + in / 2);
 }
 
 /* y[m * ldy] for M rows of x.  ones[m * ldo + g]: the sum of x over group g.  A row's bits do not

@@ -118,6 +118,11 @@ KERNEL(grouped_row_dot, ref, 0)
 KERNEL(grouped_row_dot, avx2, NIB_CPU_AVX2)
 KERNEL(grouped_row_dot, avx512, NIB_CPU_AVX512)
 #endif
+KERNEL(blocks_dot_bytes, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(blocks_dot_bytes, avx2, NIB_CPU_AVX2)
+KERNEL(blocks_dot_bytes, avx512, NIB_CPU_AVX512)
+#endif
 KERNEL(blocks_dot_fixed, ref, 0)
 #if NIB_ARCH_X86
 KERNEL(blocks_dot_fixed, avx2, NIB_CPU_AVX2)

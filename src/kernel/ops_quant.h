@@ -27,6 +27,7 @@ KERNEL_OP(blocks_decode) /* blocks.h */
 KERNEL_OP(blocks_back)
 KERNEL_OP(blocks_dot)
 KERNEL_OP(blocks_dot_fixed)
+KERNEL_OP(blocks_dot_bytes)
 KERNEL_OP(fit_offsets) /* block_fit.h */
 KERNEL_OP(code_offsets)
 KERNEL_OP(fit_signs)

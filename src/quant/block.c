@@ -14,6 +14,12 @@ static const uint8_t *row_at(const nib_block *b, size_t row)
     return b->data + (b->rows ? b->rows[row] : row) * b->row_bytes;
 }
 
+static nib_block_rows rows_from(const nib_block *b, size_t row)
+{
+    return (nib_block_rows){ b->data + (b->rows ? 0 : row * b->row_bytes), b->row_bytes,
+                             b->rows ? b->rows + row : NULL };
+}
+
 static void decode_groups(const nib_weight *w, size_t row, size_t g, size_t count, float *dst)
 {
     const nib_block *b = of(w);
@@ -33,13 +39,11 @@ static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, v
 {
     const nib_block *b = of(w);
     const nib_block_layout *l = &nib_block_layouts[b->kind];
-    const nib_block_column c = {
-        .blocks = b->data + (b->rows ? 0 : p->t0 * b->row_bytes) + p->c0 / l->values * l->bytes,
-        .stride = b->row_bytes, .rows = b->rows ? b->rows + p->t0 : NULL,
-        .part = p->c0 % l->values / NIB_BLOCK_PART };
+    nib_block_column c = { rows_from(b, p->t0), p->c0 % l->values / NIB_BLOCK_PART };
 
     if (!p->backward || p->c0 % NIB_BLOCK_PART || p->c0 + NIB_PANEL > w->in ||
         (p->kind == NIB_PACK_PAIRS && p->terms % 2)) return false;
+    c.of.blocks += p->c0 / l->values * l->bytes;
     k->blocks_back(b->kind, &c, p->terms, p->kind, panel, p->terms * NIB_STRIP);
     return true;
 }
@@ -53,8 +57,10 @@ static void destroy(nib_ctx *ctx, nib_weight *w) { nib_free(ctx, w); }
 static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                              nib_precision precision)
 {
-    (void)w, (void)k;
-    return type == NIB_BF16 || precision == NIB_PRECISION_HIGH ? NIB_DOT_FIXED : NIB_DOT_FLOATS;
+    (void)k;
+    if (type != NIB_BF16 && precision != NIB_PRECISION_HIGH) return NIB_DOT_FLOATS;
+    if (!nib_block_has_bytes(of(w)->kind)) return NIB_DOT_FIXED;
+    return w->in % 64 == 0 ? NIB_DOT_BYTES : NIB_DOT_FLOATS;
 }
 
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
@@ -62,12 +68,15 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, si
 {
     const nib_block *b = of(w);
     size_t count = w->in / nib_block_layouts[b->kind].values;
+    const nib_block_rows rows = rows_from(b, r0);
     const nib_fixed_x x = nib_fixed_x_at(ready, w->in, 0, w->in * sizeof(float));
 
-    for (size_t r = r0; r < r1; r++)
-        if (kind == NIB_DOT_FIXED)
-            k->blocks_dot_fixed(b->kind, M, count, row_at(b, r), &x, y + r - r0, ldy);
-        else
+    if (kind == NIB_DOT_FIXED)
+        k->blocks_dot_fixed(b->kind, M, count, &rows, r1 - r0, &x, y, ldy);
+    else if (kind == NIB_DOT_BYTES)
+        k->blocks_dot_bytes(b->kind, M, count, &rows, r1 - r0, &x, y, ldy);
+    else
+        for (size_t r = r0; r < r1; r++)
             k->blocks_dot(b->kind, M, count, row_at(b, r), ready, y + r - r0, ldy);
 }
 

@@ -29,9 +29,19 @@ void nib_decode_groups(const nib_weight *w, size_t size, nib_decode_groups_fn *d
         decode_row(w, size, decode, r, k0, k1, dst + (r - r0) * ld);
 }
 
+/* For blocks_dot_bytes: the sums of halves become those of blocks. */
+static void bytes_ready(size_t n, const nib_kernels *k, const float *x, void *ready)
+{
+    float *sums = (float *)(void *)((int16_t *)ready + n) + n / NIB_FIXED_BLOCK;
+
+    k->arrange_fixed(n, NIB_FIXED_HALVES, x, ready);
+    for (size_t b = 0; b < n / NIB_FIXED_BLOCK; b++) sums[b] = sums[2 * b] + sums[2 * b + 1];
+}
+
 void nib_dot_ready_plain(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind,
                          const void *x, void *ready)
 {
     if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, NIB_FIXED_EVEN_ODD, x, ready);
+    else if (kind == NIB_DOT_BYTES) bytes_ready(w->in, k, x, ready);
     else memcpy(ready, x, w->in * sizeof(float));
 }

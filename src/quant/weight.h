@@ -42,6 +42,7 @@ typedef enum nib_dot_kind {
     NIB_DOT_NONE,
     NIB_DOT_FLOATS,
     NIB_DOT_FIXED, /* x and table in 16 bits of fixed point (kernel/dot4.h) */
+    NIB_DOT_BYTES, /* x in bytes of fixed point (kernel/blocks.h) */
     NIB_DOT_PAIRS  /* of bfloat16 */
 } nib_dot_kind;
 

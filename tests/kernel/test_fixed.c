@@ -33,7 +33,8 @@ static void check(const nib_kernels *k, const char *name, nib_fixed_order order)
 }
 
 static const nib_fixed_order orders[] = { NIB_FIXED_IN_ORDER, NIB_FIXED_EVEN_ODD, NIB_FIXED_CODES2,
-                                          NIB_FIXED_CODES3, NIB_FIXED_CODES4, NIB_FIXED_CODES8 };
+                                          NIB_FIXED_CODES3, NIB_FIXED_CODES4, NIB_FIXED_CODES8,
+                                          NIB_FIXED_TURNS, NIB_FIXED_HALVES };
 
 static void test_arrange(void)
 {
@@ -44,28 +45,33 @@ static void test_arrange(void)
         for (size_t i = 0; i < NIB_COUNT(orders); i++) check(&k, name, orders[i]);
 }
 
-/* Each order is a permutation of a block. */
+/* Each order is a permutation of a unit. */
 static void test_orders(void)
 {
     for (size_t o = 0; o < NIB_COUNT(orders); o++) {
-        uint32_t seen = 0;
-        for (size_t i = 0; i < NIB_FIXED_BLOCK; i++)
-            seen |= 1u << nib_fixed_place(orders[o], i);
-        CHECK(seen == UINT32_MAX, "order %d: %x", (int)orders[o], seen);
+        size_t unit = nib_fixed_unit(orders[o]);
+        uint64_t seen = 0;
+        for (size_t i = 0; i < unit; i++) seen |= (uint64_t)1 << nib_fixed_place(orders[o], i);
+        CHECK(seen == UINT64_MAX >> (64 - unit), "order %d: %llx", (int)orders[o],
+              (unsigned long long)seen);
     }
 }
 
-/* Words of both signs are what was put, up to the greatest. */
+/* Words of both signs are what was put, up to the greatest, each at a place of its own. */
 static void test_words(void)
 {
-    for (size_t o = 0; o < NIB_COUNT(orders); o++)
+    for (size_t o = 0; o < NIB_COUNT(orders); o++) {
+        size_t unit = nib_fixed_unit(orders[o]);
         for (int32_t word = -NIB_FIXED_MOST; word <= NIB_FIXED_MOST; word++) {
-            int16_t block[NIB_FIXED_BLOCK] = { 0 };
-            size_t at = (size_t)(word & 31);
-            nib_fixed_put(orders[o], block, at, word);
-            CHECK(nib_fixed_word(orders[o], block, at) == word, "order %d: %d", (int)orders[o],
-                  (int)word);
+            int16_t words[2 * NIB_FIXED_BLOCK] = { 0 };
+            size_t at = (size_t)(word & 63) % unit, other = (at + 1) % unit;
+            nib_fixed_put(orders[o], words, at, word);
+            nib_fixed_put(orders[o], words, other, -word);
+            CHECK(nib_fixed_word(orders[o], words, at) == word &&
+                      nib_fixed_word(orders[o], words, other) == -word,
+                  "order %d: %d", (int)orders[o], (int)word);
         }
+    }
 }
 
 int main(void)

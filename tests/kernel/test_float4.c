@@ -88,8 +88,7 @@ static void check_fixed(const nib_kernels *k, const char *variant, nib_float4_ro
     r.round = false;
     nib_float4_dot_ref(&r, 4, n, x, want, 1);
     for (size_t m = 0; m < 4; m++) {
-        k->arrange_fixed(n, NIB_FIXED_IN_ORDER, x + m * n, ready + m * ld);
-        nib_fixed_split(n, ready + m * ld);
+        k->arrange_fixed(n, NIB_FIXED_TURNS, x + m * n, ready + m * ld);
     }
     all = nib_fixed_x_at(ready, n, 0, ld);
     k->float4_dot_fixed(&r, 4, n, &all, got, 1);
@@ -120,8 +119,7 @@ static void check_powers(const nib_kernels *k, const char *variant, uint8_t e, s
     memset(scales, 100, N / 32);
     scales[at] = e;
     for (size_t i = 0; i < N; i++) x[i] = 1;
-    k->arrange_fixed(N, NIB_FIXED_IN_ORDER, x, ready);
-    nib_fixed_split(N, ready);
+    k->arrange_fixed(N, NIB_FIXED_TURNS, x, ready);
     fixed = nib_fixed_x_at(ready, N, 0, ld);
     k->float4_dot_fixed(&r, 1, N, &fixed, &got, 1);
     nib_float4_dot_ref(&r, 1, N, x, &want, 1);

@@ -93,34 +93,59 @@ static void check_dot(const nib_kernels *k, const char *variant, nib_block_kind 
     }
 }
 
-/* In fixed point a value of x loses up to 2^-16 of the greatest of its block. */
+/* x as the kernel of that kind reads it; ready [M, nib_fixed_bytes(in)]. */
+static nib_fixed_x arranged(const nib_kernels *k, nib_block_kind kind, size_t M, size_t in,
+                            const float *x, char *ready)
+{
+    nib_fixed_order order = nib_block_has_bytes(kind) ? NIB_FIXED_HALVES : NIB_FIXED_EVEN_ODD;
+    size_t ld = nib_fixed_bytes(in), parts = in / NIB_FIXED_BLOCK;
+
+    for (size_t m = 0; m < M; m++) {
+        float *sums = (float *)(void *)(ready + m * ld + 2 * in) + parts;
+        k->arrange_fixed(in, order, x + m * in, ready + m * ld);
+        if (order == NIB_FIXED_EVEN_ODD) continue;
+        for (size_t p = 0; p < parts; p++) sums[p] = sums[2 * p] + sums[2 * p + 1];
+    }
+    return nib_fixed_x_at(ready, in, 0, ld);
+}
+
+static void dot_fixed(const nib_kernels *k, nib_block_kind kind, size_t M, size_t count,
+                      const nib_block_rows *w, const nib_fixed_x *x, float *y)
+{
+    if (nib_block_has_bytes(kind)) k->blocks_dot_bytes(kind, M, count, w, 2, x, y, 3);
+    else k->blocks_dot_fixed(kind, M, count, w, 2, x, y, 3);
+}
+
+/* Of two rows the second lies first.  In fixed point a value of x loses up to 2^-16 of the greatest
+ * of its block. */
 static void check_fixed(const nib_kernels *k, const char *variant, nib_block_kind kind, size_t M,
                         size_t count)
 {
     const nib_block_layout *l = &nib_block_layouts[kind];
-    size_t in = count * l->values, ld = nib_fixed_bytes(in);
-    uint8_t *row = random_blocks(kind, count);
-    float *x = test_floats(M * in, 2), *values = test_guarded(in * sizeof *values);
-    float *y = test_guarded(((M - 1) * 3 + 1) * sizeof *y), one;
-    char *ready = test_guarded(M * ld);
-    nib_fixed_x all, alone;
+    const uint32_t order[] = { 1, 0 };
+    size_t in = count * l->values;
+    uint8_t *blocks = random_blocks(kind, 2 * count);
+    const nib_block_rows w = { blocks, count * l->bytes, order };
+    float *x = test_floats(M * in, 2), *values = test_guarded(2 * in * sizeof *values);
+    float *y = test_guarded(((M - 1) * 3 + 2) * sizeof *y), one[2];
+    nib_fixed_x all = arranged(k, kind, M, in, x, test_guarded(M * nib_fixed_bytes(in))), alone;
 
-    nib_blocks_decode_ref(kind, count, row, values);
-    for (size_t m = 0; m < M; m++)
-        k->arrange_fixed(in, NIB_FIXED_EVEN_ODD, x + m * in, ready + m * ld);
-    all = nib_fixed_x_at(ready, in, 0, ld);
-    k->blocks_dot_fixed(kind, M, count, row, &all, y, 3);
-    for (size_t m = 0; m < M; m++) {
+    nib_blocks_decode_ref(kind, 2 * count, blocks, values);
+    dot_fixed(k, kind, M, count, &w, &all, y);
+    for (size_t i = 0; i < 2 * M; i++) {
+        const float *row = values + order[i % 2] * in, *of = x + i / 2 * in;
         double sum = 0, size = 0;
-        for (size_t i = 0; i < in; i++) {
-            sum += (double)values[i] * (double)x[m * in + i];
-            size += fabs((double)values[i]) * 2;
+        for (size_t t = 0; t < in; t++) {
+            sum += (double)row[t] * (double)of[t];
+            size += fabs((double)row[t]) * 2;
         }
-        CHECK(fabs((double)y[m * 3] - sum) <= 2e-5 * size + 1e-12, "%s: %s: %g, expected %g",
-              variant, l->name, (double)y[m * 3], sum);
-        alone = nib_fixed_row(&all, m);
-        k->blocks_dot_fixed(kind, 1, count, row, &alone, &one, 1);
-        CHECK(memcmp(&one, &y[m * 3], sizeof one) == 0,
+        CHECK(fabs((double)y[i / 2 * 3 + i % 2] - sum) <= 2e-5 * size + 1e-12,
+              "%s: %s, %zu blocks: %g, expected %g", variant, l->name, count,
+              (double)y[i / 2 * 3 + i % 2], sum);
+        if (i % 2) continue;
+        alone = nib_fixed_row(&all, i / 2);
+        dot_fixed(k, kind, 1, count, &w, &alone, one);
+        CHECK(memcmp(one, &y[i / 2 * 3], sizeof one) == 0,
               "%s: %s: a row of %zu has other bits than alone", variant, l->name, M);
     }
 }
@@ -130,8 +155,8 @@ static void check_dots(const nib_kernels *k, const char *variant)
     for (size_t i = 0; i < NIB_COUNT(kinds); i++)
         for (size_t M = 1; M <= 4; M++) {
             check_dot(k, variant, kinds[i], M, 3);
-            check_fixed(k, variant, kinds[i], M, 3);
-            check_fixed(k, variant, kinds[i], M, 8);
+            check_fixed(k, variant, kinds[i], M, nib_block_has_bytes(kinds[i]) ? 2 : 3);
+            check_fixed(k, variant, kinds[i], M, 14);
         }
 }
 
@@ -148,7 +173,7 @@ static void check_panel(const nib_kernels *k, const char *variant, nib_block_kin
 
     for (size_t t = 0; t < terms; t++) order[t] = (uint32_t)((t * 7 + 3) % terms);
     for (size_t i = 0; i < 2 * parts * 3; i++) {
-        nib_block_column c = { data, stride, i % 2 ? order : NULL, i / 2 % parts };
+        nib_block_column c = { { data, stride, i % 2 ? order : NULL }, i / 2 % parts };
         nib_pack_kind pack = (nib_pack_kind)(i / 2 / parts);
         if (pack == NIB_PACK_PAIRS && terms % 2) continue;
         memset(want, 0, n * sizeof *want);

@@ -1,0 +1,2 @@
+/* blocks_bytes_avx2.c - blocks_bytes_simd.h built for its vectors. */
+#include "kernel/blocks_bytes_simd.h"

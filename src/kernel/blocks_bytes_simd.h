@@ -1,0 +1,213 @@
+/* blocks_bytes_simd.h - few rows of x in bytes of fixed point times rows of ggml's blocks of 32
+ * codes that count from 0: the body of blocks_bytes_avx2.c and blocks_bytes_avx512.c, with vectors
+ * of 32 bytes in both.
+ *
+ * Two blocks lie side by side, one in each half of a vector: the low nibbles are the first 16 codes
+ * of both, the high ones the others.  Scales are made for eight blocks at a time. */
+#include "kernel/blocks_bits.h"
+#include "kernel/fixed_words.h"
+#include "kernel/kernels.h"
+
+/* The codes of two blocks. */
+typedef struct pair { __m256i first, others; } pair;
+
+/* From 16 bytes of each. */
+NIB_INLINE pair nibbles_of_pair(const uint8_t *a, const uint8_t *b)
+{
+    const __m256i mask = _mm256_set1_epi8(15);
+    __m256i bytes = _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(const void *)b),
+                                     _mm_loadu_si128((const __m128i *)(const void *)a));
+
+    return (pair){ _mm256_and_si256(bytes, mask),
+                   _mm256_and_si256(_mm256_srli_epi16(bytes, 4), mask) };
+}
+
+/* Fifth bits of two blocks, so that those of four codes are in the upper half of a byte: each
+ * block's 32 bits, the same 4 bits further up, and both again. */
+NIB_INLINE __m256i bits_of_pair(uint32_t a, uint32_t b)
+{
+    const __m256i up = _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4);
+    __m256i bits = _mm256_blend_epi32(_mm256_set1_epi32((int)a), _mm256_set1_epi32((int)b), 0xf0);
+
+    return _mm256_sllv_epi32(bits, up);
+}
+
+/* 16 where a bit is set, of 16 codes of each block; first: the byte that the first of them have. */
+NIB_INLINE __m256i sixteens(__m256i bits, uint32_t first)
+{
+    const __m256i bit = _mm256_set1_epi32((int)0x80402010u), most = _mm256_set1_epi8(16);
+    long long byte = first * 0x01010101, eight = byte + 0x04040404 + (byte << 32);
+    __m256i which = _mm256_setr_epi64x(eight, eight + 0x0101010101010101, eight,
+                                       eight + 0x0101010101010101);
+
+    return _mm256_min_epu8(_mm256_and_si256(_mm256_shuffle_epi8(bits, which), bit), most);
+}
+
+NIB_INLINE pair with_fifth_bits(pair p, uint32_t a, uint32_t b)
+{
+    __m256i bits = bits_of_pair(a, b);
+
+    return (pair){ _mm256_or_si256(p.first, sixteens(bits, 0)),
+                   _mm256_or_si256(p.others, sixteens(bits, 2)) };
+}
+
+/* Twice the values of E2M1, counted from -12 on. */
+NIB_INLINE __m256i e2m1_bytes(__m256i codes)
+{
+    __m128i t = _mm_add_epi8(_mm_loadu_si128((const __m128i *)(const void *)nib_e2m1_twice),
+                             _mm_set1_epi8(12));
+
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), codes);
+}
+
+/* Of two blocks that follow one another; kind is a constant. */
+NIB_INLINE pair codes_of(nib_block_kind kind, const uint8_t *b)
+{
+    size_t bytes = nib_block_layout_of(kind).bytes;
+    const uint8_t *qs = b + bytes - 16;
+    pair p = nibbles_of_pair(qs, qs + bytes);
+
+    if (kind == NIB_BLOCK_Q5_0 || kind == NIB_BLOCK_Q5_1)
+        return with_fifth_bits(p, nib_load_le32(qs - 4), nib_load_le32(qs + bytes - 4));
+    if (kind != NIB_BLOCK_MXFP4) return p;
+    return (pair){ e2m1_bytes(p.first), e2m1_bytes(p.others) };
+}
+
+/* --- scales --- */
+
+/* nib_e8m0_half() of each of eight bytes. */
+NIB_INLINE __m256 powers_of(__m128i bytes)
+{
+    __m256i e = _mm256_cvtepu8_epi32(bytes);
+    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x200000), e);
+
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(
+        normal, subnormal, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
+}
+
+/* Of eight blocks: what a code counts, and what is to be taken off for each. */
+typedef struct scales { __m256 by, off; } scales;
+
+/* count: 8 or 2, a constant. */
+NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t count)
+{
+    const __m128i apart = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    size_t bytes = nib_block_layout_of(kind).bytes;
+    __m128i of[2];
+    __m256 by;
+
+    switch (kind) {
+    case NIB_BLOCK_Q4_1: case NIB_BLOCK_Q5_1:
+        starts_of(b, bytes, count, 4, of);
+        for (int i = 0; i < 2; i++) of[i] = _mm_shuffle_epi8(of[i], apart);
+        return (scales){ _mm256_cvtph_ps(_mm_unpacklo_epi64(of[0], of[1])),
+                         _mm256_sub_ps(_mm256_setzero_ps(),
+                                       _mm256_cvtph_ps(_mm_unpackhi_epi64(of[0], of[1]))) };
+    case NIB_BLOCK_MXFP4:
+        starts_of(b, bytes, count, 1, of);
+        by = powers_of(of[0]);
+        return (scales){ by, _mm256_mul_ps(by, _mm256_set1_ps(12)) };
+    default:
+        starts_of(b, bytes, count, 2, of);
+        by = _mm256_cvtph_ps(of[0]);
+        return (scales){ by, _mm256_mul_ps(by, _mm256_set1_ps(kind == NIB_BLOCK_Q4_0 ? 8 : 16)) };
+    }
+}
+
+/* --- the dot --- */
+
+/* Of pair p: a number for each half; by[]: those of the even blocks, then of the odd ones. */
+NIB_INLINE __m256 factor_of_pair(__m256 by, size_t p)
+{
+    switch (p) {
+    case 0: return _mm256_permute_ps(by, 0x00);
+    case 1: return _mm256_permute_ps(by, 0x55);
+    case 2: return _mm256_permute_ps(by, 0xaa);
+    default: return _mm256_permute_ps(by, 0xff);
+    }
+}
+
+/* Of each row; two of products, for one waits four cycles for the one before. */
+typedef struct sums { __m256 products[4][2], off[4]; } sums;
+
+/* `count` blocks that follow one another, 8 or 2, a constant; x from the first of them on. */
+NIB_INLINE void add_blocks(size_t M, nib_block_kind kind, const uint8_t *b, size_t count,
+                           const nib_fixed_x x[4], sums *s)
+{
+    const __m256i by_pairs = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+    size_t bytes = nib_block_layout_of(kind).bytes;
+    scales of = scales_of(kind, b, count);
+    __m256 by[4];
+
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) {
+        by[m] = _mm256_mul_ps(of.by, first_of(x[m].steps, count));
+        by[m] = _mm256_permutevar8x32_ps(by[m], by_pairs);
+        s->off[m] = _mm256_fmadd_ps(of.off, first_of(x[m].sums, count), s->off[m]);
+    }
+#pragma GCC unroll 4
+    for (size_t p = 0; p < count / 2; p++) {
+        pair codes = codes_of(kind, b + 2 * p * bytes);
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; m++)
+            s->products[m][p % 2] = _mm256_fmadd_ps(
+                split_sums(codes.first, codes.others, x[m].words + p * 2 * NIB_FIXED_BLOCK),
+                factor_of_pair(by[m], p), s->products[m][p % 2]);
+    }
+}
+
+NIB_INLINE void row_dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,
+                        const nib_fixed_x *x, float *y, size_t ldy)
+{
+    const size_t bytes = nib_block_layout_of(kind).bytes;
+    nib_fixed_x row[4];
+    sums s;
+
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) {
+        row[m] = nib_fixed_row(x, m);
+        s.products[m][0] = s.products[m][1] = s.off[m] = _mm256_setzero_ps();
+    }
+    for (size_t b = 0, step; b < count; b += step, blocks += step * bytes) {
+        /* as constants: the loops over them are unrolled */
+        step = count - b >= NIB_FIXED_PARTS ? NIB_FIXED_PARTS : 2;
+        if (step == 2) {
+            add_blocks(M, kind, blocks, 2, row, &s);
+        } else {
+            for (size_t at = 0; at < NIB_FIXED_PARTS * bytes; at += 64)
+                _mm_prefetch((const char *)blocks + at + AHEAD, _MM_HINT_T0);
+            add_blocks(M, kind, blocks, NIB_FIXED_PARTS, row, &s);
+        }
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; m++)
+            row[m] = (nib_fixed_x){ row[m].words + step * NIB_FIXED_BLOCK, row[m].steps + step,
+                                    row[m].sums + step, 0 };
+    }
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++)
+        y[m * ldy] = sum_of(_mm256_sub_ps(_mm256_add_ps(s.products[m][0], s.products[m][1]),
+                                         s.off[m]));
+}
+
+NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const nib_block_rows *w,
+                    size_t rows, const nib_fixed_x *x, float *y, size_t ldy)
+{
+    for (size_t i = 0; i < rows; i++)
+        row_dot(M, kind, count, nib_block_row(w, i), x, y + i, ldy);
+}
+
+#define DOT(kind) NIB_WITH_ROWS(M, dot, kind, count, w, rows, x, y, ldy)
+
+void NIB_VARIANT(blocks_dot_bytes)(nib_block_kind kind, size_t M, size_t count,
+                                   const nib_block_rows *w, size_t rows, const nib_fixed_x *x,
+                                   float *y, size_t ldy)
+{
+    switch (kind) {
+    case NIB_BLOCK_Q4_0: DOT(NIB_BLOCK_Q4_0); break;
+    case NIB_BLOCK_Q4_1: DOT(NIB_BLOCK_Q4_1); break;
+    case NIB_BLOCK_Q5_0: DOT(NIB_BLOCK_Q5_0); break;
+    case NIB_BLOCK_Q5_1: DOT(NIB_BLOCK_Q5_1); break;
+    default: DOT(NIB_BLOCK_MXFP4);
+    }
+}
