@@ -25,7 +25,7 @@ typedef enum nib_fixed_order {
     NIB_FIXED_HALVES = 65 /* two blocks, bytes: the first halves of both, then the others */
 } nib_fixed_order;
 
-/* Of how many values the order is said. */
+/* How many values an order arranges at a time. */
 static inline size_t nib_fixed_unit(nib_fixed_order order)
 {
     return order >= NIB_FIXED_TURNS ? 2 * NIB_FIXED_BLOCK : NIB_FIXED_BLOCK;
