@@ -21,21 +21,17 @@ NIB_INLINE words of_signed(__m256i bytes)
                     _mm256_srai_epi16(bytes, 8) };
 }
 
-/* Low nibbles of the bytes. */
-NIB_INLINE words of_nibbles(__m256i bytes)
-{
-    const __m256i mask = _mm256_set1_epi16(15);
-
-    return (words){ _mm256_and_si256(bytes, mask),
-                    _mm256_and_si256(_mm256_srli_epi16(bytes, 8), mask) };
-}
-
 /* 32 bytes: low nibbles or high ones. */
 NIB_INLINE words of_32(const uint8_t *qs, bool high)
 {
+    const __m256i mask = _mm256_set1_epi16(15);
     __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)qs);
 
-    return of_nibbles(high ? _mm256_srli_epi16(bytes, 4) : bytes);
+    if (high)
+        return (words){ _mm256_and_si256(_mm256_srli_epi16(bytes, 4), mask),
+                        _mm256_srli_epi16(bytes, 12) };
+    return (words){ _mm256_and_si256(bytes, mask),
+                    _mm256_and_si256(_mm256_srli_epi16(bytes, 8), mask) };
 }
 
 /* The codes of a part; those that the format counts from below 0 are taken from 0 on, and the
