@@ -13,6 +13,7 @@ typedef struct changing {
     nib_tensors *tensors;
     bool lfm2, delta, granite;
     bool dense; /* granite without experts */
+    bool latent; /* DeepSeek-V3's kv_b_proj is two that are packed */
 } changing;
 
 static bool is_turned(const nib_tensor *t, const char *end)
@@ -39,6 +40,7 @@ static changing look(nib_tensors *tensors)
         const nib_tensor *t = nib_tensors_at(tensors, i);
         c.lfm2 |= is_turned(t, lfm2);
         c.delta |= is_turned(t, delta);
+        c.latent |= nib_ends_with(t->name, ".self_attn.embed_q.scales");
         if (!is_turned(t, mamba)) continue;
         c.dense |= has_beside(tensors, t, ".mlp.down_proj.weight");
         c.granite |= c.dense || has_beside(tensors, t, ".shared_mlp.output_linear.weight");
@@ -58,6 +60,19 @@ static bool is_one_more(const nib_tensor *t)
     return false;
 }
 
+/* The keys' tensors get kv_b_proj's name, by which the format finds the values' (format_mlx.c). */
+static nib_status name_latent(const changing *c, nib_tensor *t, nib_error *err)
+{
+    char name[NIB_MLX_NAME_ROOM], *kept;
+
+    if (strstr(t->name, ".self_attn.unembed_out.")) t->foreign = t->is_rest = true;
+    if (!nib_mlx_latent_of(t->name, name)) return NIB_OK;
+    kept = nib_tensors_alloc(c->tensors, strlen(name) + 1);
+    if (!kept) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", t->file);
+    t->name = strcpy(kept, name);
+    return NIB_OK;
+}
+
 static nib_status change(void *self, nib_tensor *t, nib_error *err)
 {
     const changing *c = self;
@@ -69,6 +84,7 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
         t->shape[1] = 1;
     }
     if (c->delta && is_one_more(t)) t->offset = -1;
+    if (c->latent) return name_latent(c, t, err);
     return c->dense && nib_mlx_shared(t->name, &to) ? nib_mlx_keep(c->tensors, t, &to, 0, err)
                                                     : NIB_OK;
 }
@@ -77,5 +93,6 @@ nib_status nib_mlx_take_layout(nib_tensors *tensors, nib_error *err)
 {
     changing c = look(tensors);
 
-    return c.lfm2 || c.delta || c.granite ? nib_tensors_change(tensors, change, &c, err) : NIB_OK;
+    if (!c.lfm2 && !c.delta && !c.granite && !c.latent) return NIB_OK;
+    return nib_tensors_change(tensors, change, &c, err);
 }

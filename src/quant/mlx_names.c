@@ -143,3 +143,27 @@ bool nib_mlx_shared(const char *tensor, nib_mlx_place *out)
 {
     return find_place(tensor, shared, SHARED, out);
 }
+
+/* --- kv_b_proj in two --- */
+
+static const char joined[] = ".self_attn.kv_b_proj", keys_of[] = ".self_attn.embed_q",
+                  values_of[] = ".self_attn.unembed_out";
+
+bool nib_mlx_latent_of(const char *tensor, char out[NIB_MLX_NAME_ROOM])
+{
+    const char *piece = strrchr(tensor, '.');
+    size_t n = piece ? (size_t)(piece - tensor) : 0;
+
+    return ends_with(tensor, n, keys_of) &&
+           put(out, tensor, n - strlen(keys_of), joined, piece, "");
+}
+
+bool nib_mlx_latent_parts(const char *module, char keys[NIB_MLX_NAME_ROOM],
+                          char values[NIB_MLX_NAME_ROOM])
+{
+    size_t n = strlen(module);
+
+    return ends_with(module, n, joined) &&
+           put(keys, module, n - strlen(joined), keys_of, "", "") &&
+           put(values, module, n - strlen(joined), values_of, "", "");
+}

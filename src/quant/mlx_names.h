@@ -33,6 +33,14 @@ typedef struct nib_mlx_halves {
 /* Of "M.block_sparse_moe.input_linear.weight", "M.experts.gate_up_proj",
  * "M.shared_mlp.input_linear.weight".  False: none of these. */
 bool nib_mlx_halves_of(const char *stack, nib_mlx_halves *out);
+/* DeepSeek-V3's kv_b_proj is two stacks of the heads' matrices, the keys' turned: embed_q
+ * [heads, rank, keys] and unembed_out [heads, values, rank].  Its name in that of a piece of
+ * embed_q, "M.self_attn.kv_b_proj.scales" of "M.self_attn.embed_q.scales"; false: it is none. */
+bool nib_mlx_latent_of(const char *tensor, char out[NIB_MLX_NAME_ROOM]);
+/* "M.self_attn.embed_q", "M.self_attn.unembed_out" of "M.self_attn.kv_b_proj"; false: it is none.
+ */
+bool nib_mlx_latent_parts(const char *module, char keys[NIB_MLX_NAME_ROOM],
+                          char values[NIB_MLX_NAME_ROOM]);
 /* Where a tensor belongs that is a module's of these, whole or a half. */
 typedef struct nib_mlx_place {
     char name[NIB_MLX_NAME_ROOM]; /* of the piece there: "M.mlp.experts.gate_up_proj.scales" (of

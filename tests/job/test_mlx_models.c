@@ -1,7 +1,9 @@
 /* test_mlx_models.c - models of MLX whose experts are stacks in the family's own files too, or that
- * have convolutions: the logits are mlx_lm's (tests/golden/make/mlx_experts_golden.py,
- * mlx_layout_golden.py), as read and merged into floats; a dry run counts what the files have. */
+ * have convolutions or a latent attention: the logits are mlx_lm's
+ * (tests/golden/make/mlx_experts_golden.py, mlx_layout_golden.py), as read and merged into floats;
+ * a dry run counts what the files have. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "adapter/adapter.h"
@@ -14,7 +16,8 @@
 enum { VOCABULARY = 128, TOKENS = 12 };
 
 static const char *const names[] = { "granitemoe", "gemma4-moe", "gpt-oss", "lfm2", "qwen3-next",
-                                     "qwen3-5-moe", "granite-hybrid", "granite-hybrid-experts" };
+                                     "qwen3-5-moe", "granite-hybrid", "granite-hybrid-experts",
+                                     "deepseek-v3" };
 
 static const char *golden(const char *name)
 {
@@ -100,10 +103,30 @@ static void test_planned(void)
     }
 }
 
+/* Of kv_b_proj's two parts one is not there. */
+static void test_part_missing(void)
+{
+    const char *from = golden("deepseek-v3"), *dir = test_tmpdir();
+    nib_ctx *ctx = test_ctx();
+    char command[1400];
+    nib_model *m = NULL;
+    nib_error err = { 0 };
+
+    snprintf(command, sizeof command,
+             "cp %s/config.json %s/ && sed 's/unembed_out/unembed_oux/g' %s/model.safetensors "
+             "> %s/model.safetensors", from, dir, from, dir);
+    CHECK(system(command) == 0, "%s", command);
+    CHECK(open_model(ctx, dir, false, &m, &err) == NIB_E_MISMATCH &&
+              strstr(err.message, "has 2 heads, and model.layers.0.self_attn.unembed_out"), "%s",
+          err.message);
+    nib_model_close(m);
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "logits are mlx_lm's", test_logits },
                                        { "merged", test_merged },
+                                       { "a part is missing", test_part_missing },
                                        { "planned", test_planned } };
     return test_main("mlx_models", cases, NIB_COUNT(cases));
 }

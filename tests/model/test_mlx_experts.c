@@ -81,6 +81,22 @@ static void test_stacked_names(void)
     CHECK(!nib_mlx_halves_of("m.experts.up_proj", &h), "up_proj alone is none");
 }
 
+/* kv_b_proj and its two. */
+static void test_latent_names(void)
+{
+    char a[NIB_MLX_NAME_ROOM], b[NIB_MLX_NAME_ROOM];
+
+    CHECK(nib_mlx_latent_of("m.0.self_attn.embed_q.scales", a) &&
+              strcmp(a, "m.0.self_attn.kv_b_proj.scales") == 0, "%s", a);
+    CHECK(!nib_mlx_latent_of("m.0.self_attn.unembed_out.scales", a) &&
+              !nib_mlx_latent_of("embed_q", a) && !nib_mlx_latent_of("m.mlp.embed_q.weight", a),
+          "%s", a);
+    CHECK(nib_mlx_latent_parts("m.self_attn.kv_b_proj", a, b) &&
+              strcmp(a, "m.self_attn.embed_q") == 0 && strcmp(b, "m.self_attn.unembed_out") == 0,
+          "%s, %s", a, b);
+    CHECK(!nib_mlx_latent_parts("m.self_attn.kv_a_proj", a, b), "%s, %s", a, b);
+}
+
 /* Two tensors of bytes 0, 1, 2, ..., written and opened. */
 static nib_tensors *written(nib_ctx *ctx, const nib_tensor_plan plans[2])
 {
@@ -229,6 +245,7 @@ int main(void)
     static const test_case cases[] = { { "names", test_names },
                                        { "stacked names", test_stacked_names },
                                        { "halves", test_halves },
+                                       { "latent names", test_latent_names },
                                        { "taken apart", test_taken_apart },
                                        { "layout", test_layout },
                                        { "refused", test_refused } };

@@ -1,4 +1,4 @@
-"""Makes those of tests/golden/mlx/ that have convolutions: random models, quantized and saved by mlx_lm, which lays out more than their
+"""Makes those of tests/golden/mlx/ that have convolutions, and DeepSeek-V3: random models, quantized and saved by mlx_lm, which lays out more than their
 experts in its own way, and the logits that mlx_lm computes of them in float32.
 
     python tests/golden/make/mlx_layout_golden.py
@@ -6,12 +6,13 @@ experts in its own way, and the logits that mlx_lm computes of them in float32.
 in an environment with transformers 5.24.0, mlx and mlx-cpu 0.32.4 and mlx-lm 0.32.2."""
 import json
 import os
+import sys
 import tempfile
 
 from safetensors.torch import load_file, save_file
 
 import mlx_experts_golden as golden
-from models import DELTA, GRANITE4, NORMS, ROPE_5, generator, write_model
+from models import DEEPSEEK, DELTA, GRANITE4, NORMS, ROPE_5, generator, write_model
 
 MOE = dict(num_experts=3, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=32)
 DELTA = DELTA | dict(linear_num_key_heads=1, linear_num_value_heads=2, linear_key_head_dim=32, linear_value_head_dim=32,
@@ -31,6 +32,8 @@ MODELS = {
     "granite-hybrid": (GRANITE4 | dict(num_hidden_layers=2, num_local_experts=0, position_embedding_type="nope",
                                        layer_types=["mamba", "attention"], tie_word_embeddings=True),
                        dict(layer_types=["mamba", "attention"])),
+    "deepseek-v3": (DEEPSEEK | dict(model_type="deepseek_v3", num_hidden_layers=1, q_lora_rank=64, first_k_dense_replace=0,
+                                    n_group=2, topk_group=1, n_shared_experts=1, rms_norm_eps=1e-6), {}),
     "granite-hybrid-experts": (GRANITE4 | dict(num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2,
                                                intermediate_size=32, position_embedding_type="rope",
                                                layer_types=["attention", "mamba"], tie_word_embeddings=True),
@@ -66,7 +69,8 @@ def change_config(directory, keys):
 
 
 if __name__ == "__main__":
-    for name, (settings, keys) in MODELS.items():
+    for name in sys.argv[1:] or MODELS:
+        settings, keys = MODELS[name]
         with tempfile.TemporaryDirectory() as work:
             write_model(work, "bfloat16", settings, generator("mlx " + name))
             if name == "qwen3-next":
