@@ -2,23 +2,9 @@
 #ifndef NIB_JOB_EXPORT_PLAN_H
 #define NIB_JOB_EXPORT_PLAN_H
 
+#include "job/export_mix.h"
 #include "job/importance.h"
 #include "model/gguf_keys.h"
-
-/* What --quantize names. */
-typedef struct nib_export_type {
-    const char *name;
-    unsigned file_type; /* general.file_type */
-    const char *base;   /* of the matrices */
-    const char *head;   /* of the head, and of the embedding where it is the head */
-    /* the same for all; _S; _M; IQ4_NL's; of the experts alone, all else is `head`; Q8_0 for the
-     * time being, each by itself later (export_allot.h) */
-    enum { NIB_EXPORT_PLAIN, NIB_EXPORT_SMALL, NIB_EXPORT_MEDIUM, NIB_EXPORT_UNEVEN,
-           NIB_EXPORT_EXPERTS, NIB_EXPORT_ALLOTTED } mix;
-} nib_export_type;
-extern const nib_export_type nib_export_allotted_type;
-const nib_export_type *nib_export_type_named(const char *name); /* NULL: not known */
-void nib_export_types_known(char *out, size_t room);
 
 typedef struct nib_export_item {
     char name[NIB_GGUF_NAME_ROOM + 8];
@@ -50,7 +36,6 @@ typedef struct nib_export_plan {
     nib_export_item *items;
     size_t count, capacity;
     size_t widest;            /* columns of the widest matrix */
-    size_t values, downs;     /* matrices of values, and down, so far: the mixes count them */
     size_t fallbacks;         /* matrices whose rows are no whole blocks of the type */
     size_t unimportant;       /* blocks of matrices of the layers without importances */
 } nib_export_plan;
