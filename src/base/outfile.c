@@ -13,7 +13,9 @@
 
 #include "base/outname.h"
 
-enum { BUFFER_BYTES = 256 << 10 };
+/* A huge page: of a file that is written in such pieces, each at a multiple of them, a system may
+ * cache and map huge pages, so that a model's start takes a fifth of the page faults. */
+enum { BUFFER_BYTES = 2 << 20 };
 
 struct nib_outfile {
     nib_ctx *ctx;
@@ -131,6 +133,28 @@ static nib_status flush(nib_outfile *f, nib_error *err)
     return put_through(f, f->at - bytes, f->buffer, bytes, err);
 }
 
+/* Behind what was written last; the buffer ends at a multiple of its size. */
+static nib_status append(nib_outfile *f, const uint8_t *data, size_t bytes, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    while (bytes && !status) {
+        size_t room = BUFFER_BYTES - f->at % BUFFER_BYTES - f->filled, n = nib_min(bytes, room);
+        if (room == BUFFER_BYTES && bytes >= room) { /* whole pieces need no copy */
+            n = bytes / BUFFER_BYTES * BUFFER_BYTES;
+            f->at += n;
+            status = put_through(f, f->at - n, data, n, err);
+        } else {
+            memcpy(f->buffer + f->filled, data, n);
+            f->filled += n;
+            if (n == room) status = flush(f, err);
+        }
+        data += n;
+        bytes -= n;
+    }
+    return status;
+}
+
 nib_status nib_outfile_write_at(nib_outfile *f, uint64_t offset, const void *data, size_t bytes,
                                 nib_error *err)
 {
@@ -142,19 +166,13 @@ nib_status nib_outfile_write_at(nib_outfile *f, uint64_t offset, const void *dat
         errno = EFBIG;
         return fail_errno(f, "writing", err);
     }
-    if (offset != f->at + f->filled || bytes > BUFFER_BYTES - f->filled) {
+    if (offset != f->at + f->filled) {
         status = flush(f, err);
         if (status) return status;
         f->at = offset;
     }
-    if (bytes > BUFFER_BYTES) {
-        f->at = end;
-        status = put_through(f, offset, data, bytes, err);
-        if (status) return status;
-    } else if (bytes) {
-        memcpy(f->buffer + f->filled, data, bytes);
-        f->filled += bytes;
-    }
+    status = append(f, data, bytes, err);
+    if (status) return status;
     if (end > f->size) f->size = end;
     return NIB_OK;
 }

@@ -18,6 +18,10 @@
 
 static int calls, fail_at; /* fail_at 0: never */
 static bool no_exchange;   /* a file system without RENAME_EXCHANGE */
+static bool whole;         /* no short writes */
+static int between;        /* writes that begin between multiples of a huge page */
+
+enum { PIECE = 2 << 20 };
 
 static bool fails(int number)
 {
@@ -29,8 +33,9 @@ static bool fails(int number)
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
 {
     if (fails(ENOSPC)) return -1;
-    /* short writes too */
-    return syscall(SYS_pwrite64, fd, data, bytes > 3 ? bytes / 2 : bytes, offset);
+    if (whole) between += offset % PIECE != 0;
+    else if (bytes > 3) bytes /= 2; /* short writes too */
+    return syscall(SYS_pwrite64, fd, data, bytes, offset);
 }
 
 int fsync(int fd) { return fails(EIO) ? -1 : (int)syscall(SYS_fsync, fd); }
@@ -104,6 +109,36 @@ static void test_file(void)
     REQUIRE_OK(nib_outfile_create(ctx, path, &f, &err), err);
     nib_outfile_discard(f);
     CHECK(entries(test_tmpdir()) == 1, "a discarded file left something");
+}
+
+/* Pieces of any size arrive in order, in writes that begin at multiples of a huge page. */
+static void test_pieces(void)
+{
+    static const size_t sizes[] = { 5, PIECE - 5, 1, PIECE - 2, 3 * PIECE + 7, 300000, PIECE, 9 };
+    enum { ALL = 8 * PIECE };
+    nib_ctx *ctx = test_ctx();
+    const char *path = in(test_tmpdir(), "pieces");
+    uint8_t *bytes = test_guarded(ALL);
+    nib_filemap map;
+    nib_outfile *f;
+    nib_error err;
+    size_t at = 0;
+
+    for (size_t i = 0; i < ALL; i++) bytes[i] = (uint8_t)test_rand();
+    for (int shortened = 0; shortened < 2; shortened++, at = 0) {
+        reset(0);
+        whole = !shortened;
+        between = 0;
+        REQUIRE_OK(nib_outfile_create(ctx, path, &f, &err), err);
+        for (size_t i = 0; i < NIB_COUNT(sizes); at += sizes[i++])
+            REQUIRE_OK(nib_outfile_write(f, bytes + at, sizes[i], &err), err);
+        REQUIRE_OK(nib_outfile_commit(f, &err), err);
+        whole = false;
+        REQUIRE_OK(nib_filemap_open(path, &map, &err), err);
+        CHECK(map.bytes == at && memcmp(map.base, bytes, at) == 0, "other bytes");
+        CHECK(between == 0, "%d writes begin between pieces", between);
+        nib_filemap_close(&map);
+    }
 }
 
 /* Whatever step fails, the old file is there unless the new one is, and nothing else. */
@@ -238,6 +273,7 @@ int main(void)
 {
     static const test_case cases[] = {
         { "file", test_file },
+        { "pieces", test_pieces },
         { "every_failure_keeps_the_old_file", test_every_failure_keeps_the_old_file },
         { "refuses_links", test_refuses_links },
         { "directory", test_directory },
