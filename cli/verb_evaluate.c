@@ -98,6 +98,30 @@ static void on_scores(void *user, const nib_scores *scores)
     else print_scores(scores);
 }
 
+/* The loss and counts; of what has no perplexity behind the scores, which opened the object. */
+static void print_result(const session *s, const nib_evaluate_result *r)
+{
+    unsigned long long tokens = r->tokens, supervised = r->supervised_tokens,
+                       records = r->records, truncated = r->truncated;
+    bool scored = r->perplexity != r->perplexity;
+
+    if (s->json) {
+        printf(scored ? "\"loss\": " : "{\"loss\": ");
+        print_json_number(stdout, r->loss);
+        print_score("perplexity", r->perplexity, ", ");
+        printf(", \"tokens\": %llu, \"supervised_tokens\": %llu, \"records\": %llu, "
+               "\"truncated\": %llu", tokens, supervised, records, truncated);
+        print_json_member_warnings(stdout, s);
+        printf("}\n");
+    } else if (scored) {
+        printf("loss %.6f\n%llu records, %llu tokens, %llu truncated\n", r->loss, records, tokens,
+               truncated);
+    } else {
+        printf("loss %.6f\nperplexity %.4f\ntokens %llu (%llu supervised) in %llu records, "
+               "%llu truncated\n", r->loss, r->perplexity, tokens, supervised, records, truncated);
+    }
+}
+
 /* Its options are others. */
 static bool is_judge(int argc, char **argv)
 {
@@ -178,28 +202,6 @@ int verb_evaluate(int argc, char **argv)
     o.model.settings = settings.items;
     if ((code = session_begin(&s))) return code;
     status = nib_evaluate(s.ctx, &o, &r, &s.err);
-    if (!status && s.json) {
-        printf(r.perplexity == r.perplexity ? "{\"loss\": " : "\"loss\": ");
-        print_json_number(stdout, r.loss);
-        print_score("perplexity", r.perplexity, ", ");
-        printf(
-            ", \"tokens\": %llu, \"supervised_tokens\": %llu, \"records\": %llu, "
-            "\"truncated\": %llu",
-            (unsigned long long)r.tokens, (unsigned long long)r.supervised_tokens,
-            (unsigned long long)r.records, (unsigned long long)r.truncated);
-        print_json_member_warnings(stdout, &s);
-        printf("}\n");
-    } else if (!status && r.perplexity != r.perplexity) {
-        printf("loss %.6f\n%llu records, %llu tokens, %llu truncated\n", r.loss,
-               (unsigned long long)r.records, (unsigned long long)r.tokens,
-               (unsigned long long)r.truncated);
-    } else if (!status) {
-        printf(
-            "loss %.6f\nperplexity %.4f\ntokens %llu (%llu supervised) in %llu records, "
-            "%llu truncated\n",
-            r.loss, r.perplexity, (unsigned long long)r.tokens,
-            (unsigned long long)r.supervised_tokens, (unsigned long long)r.records,
-            (unsigned long long)r.truncated);
-    }
+    if (!status) print_result(&s, &r);
     return session_end(&s, status);
 }

@@ -192,6 +192,27 @@ static nib_status run(generate *g, verb *v, nib_model_options *model)
     return status;
 }
 
+/* Which prompt it is and how it is put; 0, or the exit status where options do not go together. */
+static int settle_prompt(generate *g, const verb *v)
+{
+    if (v->positional_count > 1 && (g->prompt || g->prompts))
+        return options_misuse(v, "unexpected argument '%s' beside --prompt%s", v->positional[1],
+                              g->prompts ? "s" : "");
+    if (v->positional_count > 1) g->prompt = v->positional[1];
+    if (!g->prompt == !g->prompts)
+        return options_misuse(v, "expected one of TEXT, --prompt and --prompts, got %s",
+                              g->prompt ? "both" : "none");
+    g->o.chat = g->chat == 1;
+    if (g->o.chat && g->raw) return options_misuse(v, "--chat and --raw exclude each other");
+    g->o.as_trained = !g->raw && g->chat != 0;
+    if (!g->o.chat && (g->o.system || g->o.chat_template || g->o.chat_template_kwargs))
+        return options_misuse(v,
+                              "--system, --chat-template and --chat-template-kwargs need --chat");
+    if (g->prompt && g->adapters.count > 1 && !g->use)
+        return options_misuse(v, "several adapters: missing option --active-adapter NAME");
+    return 0;
+}
+
 int verb_generate(int argc, char **argv)
 {
     static generate g; /* large: not on the stack */
@@ -263,21 +284,7 @@ int verb_generate(int argc, char **argv)
                .positional_most = 2, .model_first = true, .common = common };
 
     if ((code = options_parse(&v, argc, argv))) return code;
-    if (v.positional_count > 1 && (g.prompt || g.prompts))
-        return options_misuse(&v, "unexpected argument '%s' beside --prompt%s", v.positional[1],
-                              g.prompts ? "s" : "");
-    if (v.positional_count > 1) g.prompt = v.positional[1];
-    if (!g.prompt == !g.prompts)
-        return options_misuse(&v, "expected one of TEXT, --prompt and --prompts, got %s",
-                              g.prompt ? "both" : "none");
-    g.o.chat = g.chat == 1;
-    if (g.o.chat && g.raw) return options_misuse(&v, "--chat and --raw exclude each other");
-    g.o.as_trained = !g.raw && g.chat != 0;
-    if (!g.o.chat && (g.o.system || g.o.chat_template || g.o.chat_template_kwargs))
-        return options_misuse(&v,
-                              "--system, --chat-template and --chat-template-kwargs need --chat");
-    if (g.prompt && g.adapters.count > 1 && !g.use)
-        return options_misuse(&v, "several adapters: missing option --active-adapter NAME");
+    if ((code = settle_prompt(&g, &v))) return code;
     model.compute_dtype = compute_of(&v, g.compute, &code);
     if (code) return code;
     model.model = v.positional[0];

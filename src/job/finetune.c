@@ -19,25 +19,8 @@
 
 typedef nib_finetune_job job;
 
-static nib_status check_options(const nib_finetune_options *given, nib_error *err)
+static nib_status check_steps(const nib_train_options *t, nib_error *err)
 {
-    nib_finetune_options filled = *given, *o = &filled; /* what is open is checked as the libraries'
-                                                           values, which are all right */
-    const nib_train_options *t = &o->train;
-
-    if (given->defaults && strcmp(given->defaults, "nibble") != 0 &&
-        strcmp(given->defaults, "peft") != 0)
-        return nib_fail(err, NIB_E_INVALID, "defaults: '%s', known are nibble, peft",
-                        given->defaults);
-    nib_finetune_peft_defaults(o);
-    if (!o->model.model || !o->data.data)
-        return nib_fail(err, NIB_E_INVALID, "a model and data are needed");
-    if (o->full && o->train_head_only)
-        return nib_fail(err, NIB_E_INVALID, "full and train_head_only exclude each other");
-    if (nib_finetune_is_whole(o) && o->adapter)
-        return nib_fail(err, NIB_E_INVALID, "adapter goes with LoRA, not with %s",
-                        o->full ? "full" : "train_head_only");
-    if (!o->output_dir && !o->dry_run) return nib_fail(err, NIB_E_INVALID, "output_dir is needed");
     if (t->mini_batch_size < 0)
         return nib_fail(err, NIB_E_INVALID, "mini_batch_size: %d is negative", t->mini_batch_size);
     if (!(t->scale >= 0 && isfinite(t->scale) && t->triplet_margin >= 0 &&
@@ -59,10 +42,14 @@ static nib_status check_options(const nib_finetune_options *given, nib_error *er
     if (t->max_steps <= 0 && !(t->num_train_epochs > 0))
         return nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g is not above 0",
                         t->num_train_epochs);
+    return NIB_OK;
+}
+
+static nib_status check_optimizer(const nib_train_options *t, nib_error *err)
+{
     if (!(t->adam_beta1 >= 0 && t->adam_beta1 < 1 && t->adam_beta2 >= 0 && t->adam_beta2 < 1))
         return nib_fail(err, NIB_E_INVALID, "adam_beta1 %g and adam_beta2 %g are not in [0, 1)",
                         t->adam_beta1, t->adam_beta2);
-    if (nib_optimizer_check(t, err)) return NIB_E_INVALID;
     if (!(t->adam_epsilon > 0))
         return nib_fail(err, NIB_E_INVALID, "adam_epsilon: %g is not above 0", t->adam_epsilon);
     if (!(t->max_grad_norm >= 0))
@@ -73,6 +60,31 @@ static nib_status check_options(const nib_finetune_options *given, nib_error *er
     if (!(t->neftune_noise_alpha >= 0 && isfinite(t->neftune_noise_alpha)))
         return nib_fail(err, NIB_E_INVALID, "neftune_noise_alpha: %g is not a number from 0 on",
                         t->neftune_noise_alpha);
+    return nib_optimizer_check(t, err);
+}
+
+static nib_status check_options(const nib_finetune_options *given, nib_error *err)
+{
+    nib_finetune_options filled = *given, *o = &filled; /* what is open is checked as the libraries'
+                                                           values, which are all right */
+    nib_status status;
+
+    if (given->defaults && strcmp(given->defaults, "nibble") != 0 &&
+        strcmp(given->defaults, "peft") != 0)
+        return nib_fail(err, NIB_E_INVALID, "defaults: '%s', known are nibble, peft",
+                        given->defaults);
+    nib_finetune_peft_defaults(o);
+    if (!o->model.model || !o->data.data)
+        return nib_fail(err, NIB_E_INVALID, "a model and data are needed");
+    if (o->full && o->train_head_only)
+        return nib_fail(err, NIB_E_INVALID, "full and train_head_only exclude each other");
+    if (nib_finetune_is_whole(o) && o->adapter)
+        return nib_fail(err, NIB_E_INVALID, "adapter goes with LoRA, not with %s",
+                        o->full ? "full" : "train_head_only");
+    if (!o->output_dir && !o->dry_run) return nib_fail(err, NIB_E_INVALID, "output_dir is needed");
+    status = check_steps(&o->train, err);
+    if (!status) status = check_optimizer(&o->train, err);
+    if (status) return status;
     if (o->data.max_seq_length < 2)
         return nib_fail(err, NIB_E_INVALID, "max_seq_length: %d is less than 2",
                         o->data.max_seq_length);
