@@ -17,11 +17,13 @@ nib_status nib_orthogonal(nib_ctx *ctx, const nib_branch *b, uint64_t seed, nib_
 {
     size_t r = b->a->rows, in = b->a->cols, out = b->b->rows, h = r / 2;
     float *room = nib_new_array(ctx, 3 * r + h, nib_max(nib_max(in, out), r) * sizeof *room);
-    float *q = room, *triangle = q + r * r, *x = triangle + r * r;
+    float *q = room, *triangle, *x;
     nib_status status = room ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory",
                                                      b->a->name);
 
     if (status) return status;
+    triangle = q + r * r;
+    x = triangle + r * r;
     draw(x, r * r, seed, b->key, 0);
     status = nib_qr(ctx, x, r, r, r, q, triangle, err);
     if (!status) draw(x, in * h, seed, b->key, 1);
