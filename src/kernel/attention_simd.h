@@ -156,8 +156,8 @@ NIB_INLINE void times_rows(size_t m, size_t K, const float *a, size_t lda, size_
     size_t n = 0;
 
     for (; n + TILE_COLUMNS <= wide; n += TILE_COLUMNS, t.b += TILE_COLUMNS)
-        tile_rows(m, t, (terms){ 0 }, results_in(c + n, ldc, true));
-    if (n < wide) tile_rows_strip(m, t, (terms){ 0 }, results_in(c + n, ldc, true));
+        tile_rows(m, t, no_terms(t), results_in(c + n, ldc, true));
+    if (n < wide) tile_rows_strip(m, t, no_terms(t), results_in(c + n, ldc, true));
 }
 
 /* s[key][query] = keys (or values) . queries (or do) of d channels, where a strip sees them. */
@@ -166,9 +166,9 @@ static void dots(const tile *t, rows keys, size_t d, const float *strips, float 
     for (size_t n = 0; n < QUERIES; n += TILE_COLUMNS) {
         span seen = seen_by(t, n, TILE_COLUMNS);
         for (size_t k = seen.lo, m; k < seen.hi; k += m) {
+            terms key = terms_at(d, keys.at + k * keys.ld, keys.ld, strips, n);
             m = tile_height(seen.hi - k);
-            tile_rows(m, terms_at(d, keys.at + k * keys.ld, keys.ld, strips, n), (terms){ 0 },
-                      results_in(s + k * QUERIES + n, QUERIES, false));
+            tile_rows(m, key, no_terms(key), results_in(s + k * QUERIES + n, QUERIES, false));
         }
     }
 }

@@ -31,6 +31,13 @@ NIB_INLINE terms terms_at(size_t K, const float *a, size_t lda, const float *pan
                     .bv = next };
 }
 
+/* None, as `more` of a tile.  Nothing is read of them, but a null pointer takes no offset. */
+NIB_INLINE terms no_terms(terms t)
+{
+    t.K = 0;
+    return t;
+}
+
 /* s[ROWS][VECTORS] += t.  A pointer for every three rows: an address may have one stride, or twice
  * it. */
 #define ADD_TERMS(ROWS, VECTORS, t)                                                                \
