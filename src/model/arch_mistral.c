@@ -83,7 +83,12 @@ static const nib_gguf_key gguf_rope3[] = {
 static void gguf_finish3(nib_gguf_config *c)
 {
     json_t *config = c->json, *rope = json_incref(json_object_get(config, "rope_scaling"));
+    double theta = json_number_value(json_object_get(config, "rope_theta"));
 
+    if (!json_is_object(rope)) {
+        json_decref(rope);
+        rope = NULL;
+    }
     if (!rope) rope = json_pack("{s:s}", "rope_type", "default");
     if (!rope) {
         nib_gguf_fail(c, NIB_E_NOMEM, "out of memory");
@@ -96,7 +101,10 @@ static void gguf_finish3(nib_gguf_config *c)
         nib_gguf_fail(c, NIB_E_UNSUPPORTED, "rope.scaling.attn_factor is not 1, beside mscales");
     c->json = rope; /* keys of the object inside */
     nib_gguf_set(c, "llama_4_scaling_beta", json_integer(0));
-    nib_gguf_copy(c, nib_gguf_key_value(c, "rope.freq_base"), "rope_theta");
+    nib_gguf_set(c, "rope_theta", json_real(theta));
+    /* of the growth with the position, whatever the scaling is */
+    nib_gguf_copy(c, nib_gguf_key_value(c, "rope.scaling.original_context_length"),
+                  "original_max_position_embeddings");
     for (size_t i = 0; i < NIB_COUNT(gguf_rope3); i++)
         nib_gguf_copy(c, nib_gguf_key_value(c, gguf_rope3[i].gguf), gguf_rope3[i].config);
     if (json_object_get(rope, "mscale_all_dim")) nib_gguf_set(c, "mscale", json_integer(1));

@@ -88,6 +88,26 @@ static bool ends_by_text(nib_gguf_text t)
     return false;
 }
 
+/* Tokens that are never generated; those that the vocabulary lacks are left out, as llama.cpp does.
+ */
+static nib_status set_suppressed(const nib_gguf_vocabulary *v, json_t *to, nib_error *err)
+{
+    const nib_gguf_value *value = nib_gguf_find(v->keys, NIB_GGUF_SUPPRESSED);
+    json_t *list;
+    uint64_t id;
+
+    if (!value) return NIB_OK;
+    if (value->kind != NIB_GGUF_ARRAY || value->entry != NIB_GGUF_I32)
+        return nib_fail(err, NIB_E_FORMAT, "%s: %s is no array of int32", v->where,
+                        NIB_GGUF_SUPPRESSED);
+    list = json_array();
+    for (uint64_t i = 0; list && i < value->count; i++)
+        if (nib_gguf_count(value, i, &id) && id < v->count)
+            json_array_append_new(list, json_integer((json_int_t)id));
+    if (!list || json_object_set_new(to, "suppress_tokens", list)) return no_memory(v, err);
+    return NIB_OK;
+}
+
 nib_status nib_gguf_generation_config(const nib_gguf_vocabulary *v, json_t **out, nib_error *err)
 {
     static const char *const names[] = { "eos", "eot", "eom" };
@@ -112,5 +132,5 @@ nib_status nib_gguf_generation_config(const nib_gguf_vocabulary *v, json_t **out
     json_decref(ends);
     if (bos >= 0) json_object_set_new(*out, "bos_token_id", json_integer(bos));
     if (pad >= 0) json_object_set_new(*out, "pad_token_id", json_integer(pad));
-    return *out ? NIB_OK : no_memory(v, err);
+    return *out ? set_suppressed(v, *out, err) : no_memory(v, err);
 }

@@ -36,6 +36,8 @@ int64_t nib_gguf_token_id(const nib_gguf_vocabulary *v, const char *name, int64_
 /* A bool among the tokenizer's keys. */
 bool nib_gguf_token_flag(const nib_gguf_vocabulary *v, const char *name, bool fallback);
 
+#define NIB_GGUF_SUPPRESSED "tokenizer.ggml.suppress_tokens"
+
 /* Each *out: json_decref(). */
 nib_status nib_gguf_tokenizer_json(const nib_gguf_vocabulary *v, json_t **out, nib_error *err);
 nib_status nib_gguf_tokenizer_config(const nib_gguf_vocabulary *v, json_t **out, nib_error *err);

@@ -8,6 +8,7 @@
 
 #include "text/chat.h"
 #include "text/gguf_pre.h"
+#include "text/gguf_suppressed.h"
 #include "text/gguf_tokenizer.h"
 #include "text/parts.h"
 
@@ -401,18 +402,24 @@ static nib_status put_bert(const writing *k, nib_error *err)
 static nib_status put_special(const writing *k, nib_error *err)
 {
     const nib_special_tokens *s = nib_tokenizer_special(k->t);
-    bool other = false;
+    static const char *const others[] = { "tokenizer.ggml.eot_token_id",
+                                          "tokenizer.ggml.eom_token_id" };
+    size_t more = 0;
     nib_status status = put_end(k, true, s->bos.id, err);
 
     if (!status) status = put_end(k, false, s->eos.id, err);
     put_id(k, "tokenizer.ggml.unknown_token_id",
            k->unigram.is ? k->unigram.unknown : s->unk.id);
     put_id(k, "tokenizer.ggml.padding_token_id", s->pad.id);
-    for (size_t i = 0; i < s->end_count && !other; i++)
-        if (s->ends[i] != s->eos.id) {
-            put_id(k, "tokenizer.ggml.eot_token_id", s->ends[i]);
-            other = true;
-        }
+    for (size_t i = 0; i < s->end_count; i++) {
+        if (s->ends[i] == s->eos.id) continue;
+        if (more < NIB_COUNT(others)) put_id(k, others[more], s->ends[i]);
+        else
+            nib_warn_code(k->t->ctx, "gguf-end-token", "%s: token %lld ends a text too, for which "
+                          "GGUF has no key: eos, eot and eom are taken", k->dir,
+                          (long long)s->ends[i]);
+        more++;
+    }
     if (k->sentencepiece || k->unigram.is)
         nib_gguf_put_number(k->w, "tokenizer.ggml.add_space_prefix", NIB_GGUF_BOOL,
                             k->unigram.is ? k->unigram.prefix : k->prefix);
@@ -468,6 +475,7 @@ nib_status nib_gguf_put_tokenizer(nib_tokenizer *t, const char *dir, size_t voca
         status = k.unigram.is ? put_unigram(&k, err)
                  : k.sentencepiece && !k.merged ? put_scores(&k, err) : put_merges(&k, err);
     if (!status) status = put_special(&k, err);
+    if (!status) status = nib_gguf_put_suppressed(t->ctx, dir, w, err);
     if (!status) status = nib_chat_each(t->ctx, dir, put_template, &k, err);
     return status;
 }

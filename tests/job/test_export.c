@@ -12,6 +12,7 @@
 #include "format/gguf_writer.h"
 #include "nibble/export.h"
 #include "test.h"
+#include "text/model_file.h"
 #include "text/tokenizer.h"
 
 static nib_status export(nib_ctx *ctx, const char *model, const char *out, const char *type,
@@ -357,6 +358,44 @@ static void test_yarn(void)
     }
 }
 
+/* Ids of generation_config.json: those that end a text, one key each, and those that are never
+ * generated, which llama.cpp leaves out of its choice (common/sampling.cpp). */
+static void test_generation(void)
+{
+    static const char want[] = "[9, 4]";
+    static const char *const keys[] = { "eos", "eot", "eom" };
+    nib_ctx *ctx = test_ctx();
+    nib_export_result r;
+    nib_error err;
+    char dir[600], path[700], out[600], *text = NULL;
+    json_t *json = NULL;
+    nib_tensors *t = NULL;
+    FILE *f;
+
+    write_variant(ctx, "\"rope_scaling\": null", "\"rope_scaling\": null", dir, sizeof dir);
+    snprintf(path, sizeof path, "%s/generation_config.json", dir);
+    f = fopen(path, "w");
+    REQUIRE(f && fputs("{\"eos_token_id\": [2, 7, 5], \"suppress_tokens\": [9, 4]}", f) >= 0 &&
+                !fclose(f), "%s", path);
+    snprintf(out, sizeof out, "%s/generation.gguf", test_tmpdir());
+    REQUIRE_OK(export(ctx, dir, out, "F32", &r, &err), err);
+    REQUIRE_OK(nib_tensors_open(ctx, out, &t, &err), err);
+    for (size_t i = 0; i < NIB_COUNT(keys); i++) {
+        char key[80];
+        uint64_t id = 0;
+        snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", keys[i]);
+        CHECK(nib_gguf_count(nib_gguf_find(nib_tensors_gguf(t), key), 0, &id), "%s", key);
+    }
+    nib_tensors_close(t);
+    REQUIRE_OK(nib_model_file_read(ctx, out, "generation_config.json", 0, &json, &err), err);
+    CHECK(json_array_size(json_object_get(json, "eos_token_id")) == 3);
+    text = json_dumps(json_object_get(json, "suppress_tokens"), 0);
+    CHECK(text && strcmp(text, want) == 0, "suppress_tokens %s, expected %s", text ? text : "none",
+          want);
+    free(text);
+    json_decref(json);
+}
+
 static void test_present(void)
 {
     nib_ctx *ctx = test_ctx();
@@ -435,7 +474,7 @@ static const test_case cases[] = {
     { "converter", test_converter }, { "types", test_types },   { "refused", test_refused },
     { "present", test_present },     { "memory", test_memory }, { "directory", test_directory },
     { "there and back", test_there_and_back }, { "mix", test_mix },
-    { "yarn", test_yarn },
+    { "yarn", test_yarn },           { "generation", test_generation },
 };
 
 int main(void) { return test_main("test_export", cases, NIB_COUNT(cases)); }
