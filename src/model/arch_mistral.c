@@ -85,10 +85,6 @@ static void gguf_finish3(nib_gguf_config *c)
     json_t *config = c->json, *rope = json_incref(json_object_get(config, "rope_scaling"));
     double theta = json_number_value(json_object_get(config, "rope_theta"));
 
-    if (!json_is_object(rope)) {
-        json_decref(rope);
-        rope = NULL;
-    }
     if (!rope) rope = json_pack("{s:s}", "rope_type", "default");
     if (!rope) {
         nib_gguf_fail(c, NIB_E_NOMEM, "out of memory");

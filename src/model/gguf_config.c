@@ -145,10 +145,7 @@ static void set_scaling(nib_gguf_config *c)
     }
     factor = scaling_factor(c);
     yarn = nib_gguf_text_is(text, "yarn");
-    if (nib_gguf_text_is(text, "none")) {
-        nib_gguf_set(c, "rope_scaling", json_null()); /* absent would be a family's own default */
-        return;
-    }
+    if (nib_gguf_text_is(text, "none")) return;
     if (!yarn && !nib_gguf_text_is(text, "linear")) {
         nib_gguf_fail(c, NIB_E_UNSUPPORTED, "%s is %.*s, known are none, linear and yarn",
                       type->key, (int)nib_min(text.bytes, 60), text.at);

@@ -161,20 +161,24 @@ void nib_gguf_set_partial(nib_gguf_config *c, const char *key)
     nib_gguf_set(c, key, json_real(rotated / head));
 }
 
+/* Of each layer, or one number: so many, of which the last sees all; 0: all slide. */
 void nib_gguf_set_sliding(nib_gguf_config *c)
 {
     const nib_gguf_value *v = nib_gguf_key_value(c, "attention.sliding_window_pattern");
+    bool list = v && v->kind == NIB_GGUF_ARRAY;
+    double layers = nib_gguf_get(c, "block_count", 0), every = 0, number;
     json_t *types;
-    double number;
 
     if (!v || c->status) return;
-    if (v->kind != NIB_GGUF_ARRAY) {
-        nib_gguf_copy(c, v, "sliding_window_pattern");
+    if (!list && (!nib_gguf_number(v, 0, &every) || !(every >= 0 && every <= 10000))) {
+        nib_gguf_fail(c, NIB_E_FORMAT, "%s is %g, expected 0 to 10000, or one of each layer",
+                      v->key, every);
         return;
     }
     types = json_array();
-    for (uint64_t i = 0; i < v->count && v->count <= 10000; i++) {
-        bool sliding = nib_gguf_number(v, i, &number) && number != 0;
+    for (uint64_t i = 0; i <= 10000 && (list ? i < v->count : (double)i < layers); i++) {
+        bool sliding = list ? nib_gguf_number(v, i, &number) && number != 0
+                            : every == 0 || i % (uint64_t)every < (uint64_t)every - 1;
         json_array_append_new(types,
                               json_string(sliding ? "sliding_attention" : "full_attention"));
     }

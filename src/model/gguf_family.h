@@ -192,8 +192,7 @@ extern const nib_gguf_key nib_gguf_llama_keys[];
     { "attention.head_count", "num_attention_heads" },                                             \
     { "attention.head_count_kv", "num_key_value_heads" },                                          \
     { "rope.freq_base", "rope_theta" }
-/* attention.sliding_window_pattern, where it is there: layer_types of an array, a number as
- * sliding_window_pattern. */
+/* attention.sliding_window_pattern, where it is there: as layer_types. */
 void nib_gguf_set_sliding(nib_gguf_config *c);
 /* Which layers see all, where the first does: one of so many; of one alone the number of layers. */
 size_t nib_gguf_global_every(const struct nib_graph *g);

@@ -198,6 +198,28 @@ static void test_ropes(void)
                                          "\"original_max_position_embeddings\": 32}");
 }
 
+/* One number: so many layers, of which the last sees all, in a family of another pattern too. */
+static void test_pattern(void)
+{
+    static const added every = { "gpt-oss.attention.sliding_window_pattern", U32, 1, NULL };
+    char path[600];
+    nib_ctx *ctx = NULL;
+    nib_model *m;
+    const json_t *types;
+    nib_error err = { 0 };
+    nib_status status;
+
+    write_changed("gpt-oss", &every, 1, path);
+    status = open_changed(path, &ctx, &m, &err);
+    types = status ? NULL : json_object_get(m->json, "layer_types");
+    CHECK(json_array_size(types) == 2 && !*warned, "%s%s", status ? err.message : "", warned);
+    for (size_t i = 0; i < json_array_size(types); i++)
+        CHECK(strcmp(json_string_value(json_array_get(types, i)), "full_attention") == 0,
+              "layer %zu", i);
+    nib_model_close(m);
+    nib_ctx_destroy(ctx);
+}
+
 /* Without a base of angles it is llama.cpp's 10000, not that of the family's config.json. */
 static void test_base(void)
 {
@@ -229,7 +251,8 @@ int main(void)
 {
     static const test_case cases[] = { { "keys that nobody asks for", test_named },
                                        { "keys of every architecture", test_refused },
-                                       { "ropes", test_ropes }, { "no base", test_base } };
+                                       { "ropes", test_ropes }, { "no base", test_base },
+                                       { "pattern of windows", test_pattern } };
 
     return test_main("model/test_gguf_rest", cases, NIB_COUNT(cases));
 }
