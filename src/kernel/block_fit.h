@@ -20,7 +20,13 @@ typedef struct nib_fit {
     int steps;        /* candidates behind the first */
 } nib_fit;
 
-static inline int nib_nearest(float x) { return (int)__builtin_rintf(x); }
+/* Towards zero.  What has no integer (infinite, NaN, too large) is the least one, as AVX's
+ * conversion makes it. */
+static inline int nib_to_int(float x)
+{
+    return x >= -0x1p31f && x < 0x1p31f ? (int)x : INT32_MIN;
+}
+static inline int nib_nearest(float x) { return nib_to_int(__builtin_rintf(x)); }
 static inline int nib_clamp(int x, int least, int most)
 {
     return x < least ? least : x > most ? most : x;

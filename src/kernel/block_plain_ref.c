@@ -28,7 +28,7 @@ static void encode_q8_0(const float *x, uint8_t *block)
     d = most / 127;
     id = reciprocal(d);
     block = nib_put_f16(block, d);
-    for (int i = 0; i < PART; i++) block[i] = (uint8_t)(int8_t)roundf(x[i] * id);
+    for (int i = 0; i < PART; i++) block[i] = (uint8_t)nib_to_int(roundf(x[i] * id));
 }
 
 /* The value of largest size, with its sign, becomes -levels. */
@@ -42,7 +42,7 @@ static void encode_signed(const float *x, uint8_t *block, int levels)
     d = largest / (float)-levels;
     id = reciprocal(d);
     for (int i = 0; i < PART; i++) {
-        int code = (int)(x[i] * id + ((float)levels + 0.5f));
+        int code = nib_to_int(x[i] * id + ((float)levels + 0.5f));
         codes[i] = (uint8_t)(code > 2 * levels - 1 ? 2 * levels - 1 : code);
     }
     nib_put_codes(nib_put_f16(block, d), codes, levels == 16);
@@ -61,7 +61,7 @@ static void encode_offset(const float *x, uint8_t *block, int most_code)
     d = (most - least) / (float)most_code;
     id = reciprocal(d);
     for (int i = 0; i < PART; i++) {
-        int code = (int)((x[i] - least) * id + 0.5f);
+        int code = nib_to_int((x[i] - least) * id + 0.5f);
         codes[i] = (uint8_t)(code > most_code ? most_code : code);
     }
     nib_put_codes(nib_put_f16(nib_put_f16(block, d), least), codes, most_code == 31);
