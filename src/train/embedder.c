@@ -215,9 +215,10 @@ static void unnormalize(const nib_embedder *e, size_t j)
 /* The gradient of what was pooled of text j. */
 static const float *back_dense(nib_embedder *e, size_t j)
 {
-    float *d = e->d_vectors + j * e->width, *dx = e->d_dense + 2 * widest_of(e);
+    float *d = e->d_vectors + j * e->width, *dx;
 
     if (!e->traces) return d;
+    dx = e->d_dense + 2 * widest_of(e);
     memcpy(e->d_dense, d, e->width * sizeof *d);
     nib_dense_backward(e->dense, e->dense_count, pooled_of(e), e->traces + j * trace_of(e),
                        e->d_dense, e->d_dense + widest_of(e), dx);
