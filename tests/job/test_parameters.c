@@ -42,7 +42,7 @@ typedef struct fixture {
 
 static void open_file(nib_ctx *ctx, const char *dir, const char *name, nib_tensors **out)
 {
-    char path[600];
+    char path[700];
     nib_error err;
 
     snprintf(path, sizeof path, "%s/%s", dir, name);
