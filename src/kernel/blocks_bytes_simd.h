@@ -117,17 +117,6 @@ NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t count)
 
 /* --- the dot --- */
 
-/* Of pair p: a number for each half; by[]: those of the even blocks, then of the odd ones. */
-NIB_INLINE __m256 factor_of_pair(__m256 by, size_t p)
-{
-    switch (p) {
-    case 0: return _mm256_permute_ps(by, 0x00);
-    case 1: return _mm256_permute_ps(by, 0x55);
-    case 2: return _mm256_permute_ps(by, 0xaa);
-    default: return _mm256_permute_ps(by, 0xff);
-    }
-}
-
 /* Of each row; two of products, for one waits four cycles for the one before. */
 typedef struct sums { __m256 products[4][2], off[4]; } sums;
 
@@ -135,15 +124,13 @@ typedef struct sums { __m256 products[4][2], off[4]; } sums;
 NIB_INLINE void add_blocks(size_t M, nib_block_kind kind, const uint8_t *b, size_t count,
                            const nib_fixed_x x[4], sums *s)
 {
-    const __m256i by_pairs = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
     size_t bytes = nib_block_layout_of(kind).bytes;
     scales of = scales_of(kind, b, count);
     __m256 by[4];
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
-        by[m] = _mm256_mul_ps(of.by, first_of(x[m].steps, count));
-        by[m] = _mm256_permutevar8x32_ps(by[m], by_pairs);
+        by[m] = in_pairs(_mm256_mul_ps(of.by, first_of(x[m].steps, count)));
         s->off[m] = _mm256_fmadd_ps(of.off, first_of(x[m].sums, count), s->off[m]);
     }
 #pragma GCC unroll 4

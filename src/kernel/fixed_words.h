@@ -48,6 +48,23 @@ NIB_INLINE __m256 part_factor(bool halves_differ, const float by[2 * NIB_FIXED_P
     return _mm256_permutevar_ps(_mm256_castpd_ps(_mm256_set1_pd(both)), halves);
 }
 
+/* Eight factors as factor_of_pair() takes them: those of even parts, then of odd ones. */
+NIB_INLINE __m256 in_pairs(__m256 by)
+{
+    return _mm256_permutevar8x32_ps(by, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+}
+
+/* What split_sums() of parts 2 p and 2 p + 1 are multiplied by; p is a constant. */
+NIB_INLINE __m256 factor_of_pair(__m256 by, size_t p)
+{
+    switch (p) {
+    case 0: return _mm256_permute_ps(by, 0x00);
+    case 1: return _mm256_permute_ps(by, 0x55);
+    case 2: return _mm256_permute_ps(by, 0xaa);
+    default: return _mm256_permute_ps(by, 0xff);
+    }
+}
+
 /* Each of eight numbers twice. */
 NIB_INLINE void twice(__m256 of, __m256 to[2])
 {

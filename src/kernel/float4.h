@@ -37,7 +37,9 @@ typedef struct nib_float4_row {
     const float *halves;           /* [256]: half of what each byte of scales means */
     unsigned group;                /* values that share a scale: 16 or 32 */
     bool round;                    /* values are rounded to bfloat16 */
+    /* What need not be looked up: */
     bool powers;                   /* that is what nib_e8m0_half() says, but of 255 NaN */
+    float e4m3;                    /* or, unless 0, this times E4M3's value */
 } nib_float4_row;
 
 /* dst[n], n a multiple of group.  Every variant gives the same bits. */

@@ -1,6 +1,7 @@
 /* float4_simd.h - E2M1 under shared scales: the body of float4_avx2.c and float4_avx512.c.
  *
  * Eight bytes are sixteen codes, whose doubled values one shuffle looks up. */
+#include "kernel/e4m3_simd.h"
 #include "kernel/fixed_words.h"
 #include "kernel/kernels.h"
 #include "kernel/panel_simd.h"
@@ -113,30 +114,27 @@ void NIB_VARIANT(float4_dot)(const nib_float4_row *r, size_t M, size_t n, const 
 enum { LEAST = 12 };
 
 /* Half of 2^(e - 127) for eight bytes: the bits of the whole power, that of 0 subnormal, halved. */
-NIB_INLINE __m256 halves_of_powers(uint64_t bytes)
+NIB_INLINE __m256 halves_of_powers(const uint8_t *bytes)
 {
     const __m256i least = _mm256_set1_epi32(0x400000);
-    __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
+    __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)bytes));
     __m256i nan = _mm256_cmpeq_epi32(e, _mm256_set1_epi32(255));
     __m256 power = _mm256_castsi256_ps(_mm256_max_epi32(_mm256_slli_epi32(e, 23), least));
 
     return _mm256_or_ps(_mm256_mul_ps(power, _mm256_set1_ps(0.5f)), _mm256_castsi256_ps(nan));
 }
 
-/* Halves of the scales of eight groups from g on; behind `count` of them any.  One by one, for a
- * gather of eight takes longer than the products of their codes. */
+/* Halves of the scales of eight groups from g on; behind `count` of them any.  A table is read one
+ * by one, for a gather of eight takes longer than the products of their codes. */
 NIB_INLINE __m256 halves_at(const nib_float4_row *r, size_t g, size_t count)
 {
     const uint8_t *b = r->scales + g;
     const float *of = r->halves;
     uint8_t some[8] = { 0 };
-    uint64_t eight;
 
     if (count < 8) b = memcpy(some, b, count);
-    if (r->powers) {
-        memcpy(&eight, b, sizeof eight);
-        return halves_of_powers(eight);
-    }
+    if (r->powers) return halves_of_powers(b);
+    if (r->e4m3 != 0) return _mm256_mul_ps(e4m3_256th(b), _mm256_set1_ps(256 * r->e4m3));
     return _mm256_setr_ps(of[b[0]], of[b[1]], of[b[2]], of[b[3]], of[b[4]], of[b[5]], of[b[6]],
                           of[b[7]]);
 }
@@ -144,20 +142,21 @@ NIB_INLINE __m256 halves_at(const nib_float4_row *r, size_t g, size_t count)
 /* Of a row of x. */
 typedef struct fixed_sums { __m256 products[2], offset; } fixed_sums;
 
-/* by[]: half a scale times the step of x, of each part, or of each half of one.  Adds what was
- * counted too much to the offset. */
+/* by[]: half a scale times the step of x, of each part, or of each half of one, as
+ * factor_of() takes them.  Adds what was counted too much to the offset. */
 NIB_INLINE void factors_of(bool halves_differ, const __m256 scale[2], size_t part, size_t parts,
                            const nib_fixed_x *x, __m256 by[2], fixed_sums *s)
 {
-    __m256 steps = first_of(x->steps + part, parts), each[2];
+    __m256 steps = first_of(x->steps + part, parts), each[2] = { scale[0], scale[1] };
     const float *of = x->sums + 2 * part;
 
     if (halves_differ) {
         twice(steps, by);
-        by[0] = _mm256_mul_ps(by[0], each[0] = scale[0]);
-        by[1] = _mm256_mul_ps(by[1], each[1] = scale[1]);
+        for (size_t i = 0; i < 2; i++) /* 0, 1, 4, 5, 2, 3, 6, 7 */
+            by[i] = _mm256_castpd_ps(_mm256_permute4x64_pd(
+                _mm256_castps_pd(_mm256_mul_ps(by[i], scale[i])), 0xd8));
     } else {
-        by[0] = by[1] = _mm256_mul_ps(scale[0], steps);
+        by[0] = by[1] = in_pairs(_mm256_mul_ps(scale[0], steps));
         twice(scale[0], each);
     }
     s->offset = _mm256_fmadd_ps(each[0], first_of(of, 2 * parts), s->offset);
@@ -166,14 +165,11 @@ NIB_INLINE void factors_of(bool halves_differ, const __m256 scale[2], size_t par
 }
 
 /* Of the pair of parts that begins with part p, for sums of eight terms. */
-NIB_INLINE __m256 factor_of_pair(bool halves_differ, const __m256 by[2], size_t p)
+NIB_INLINE __m256 factor_of(bool halves_differ, const __m256 by[2], size_t p)
 {
-    const __m256i wide = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
-    const __m256i narrow = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
-    __m256i first = _mm256_set1_epi32((int)(halves_differ ? p % 4 * 2 : p));
-
-    return _mm256_permutevar8x32_ps(by[p / 4],
-                                    _mm256_add_epi32(halves_differ ? narrow : wide, first));
+    if (!halves_differ) return factor_of_pair(by[0], p / 2);
+    return p % 4 ? _mm256_unpackhi_ps(by[p / 4], by[p / 4])
+                 : _mm256_unpacklo_ps(by[p / 4], by[p / 4]);
 }
 
 /* Parts that follow one another, an even number of at most eight. */
@@ -201,7 +197,7 @@ NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ,
             __m256 *sum = &sums[m].products[p / 2 % 2];
             *sum = _mm256_fmadd_ps(
                 split_sums(even, odd, x[m].words + (part + p) * NIB_FIXED_BLOCK),
-                factor_of_pair(halves_differ, by[m], p), *sum);
+                factor_of(halves_differ, by[m], p), *sum);
         }
     }
 }

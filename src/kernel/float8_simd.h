@@ -4,6 +4,7 @@
  * must be put in by itself. */
 #include <math.h>
 
+#include "kernel/e4m3_simd.h"
 #include "kernel/kernels.h"
 #include "kernel/panel_simd.h"
 #include "kernel/words.h"
@@ -21,15 +22,7 @@ NIB_INLINE V values_of(const uint8_t *codes)
     return v_mul(_mm512_cvtph_ps(_mm256_or_si256(half, nan)), v_set(256));
 }
 #else
-NIB_INLINE V values_of(const uint8_t *codes)
-{
-    __m128i c = _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)codes));
-    __m128i half = _mm_and_si128(_mm_slli_epi16(c, 7), _mm_set1_epi16((short)0xbfff));
-    __m128i nan = _mm_cmpeq_epi16(_mm_or_si128(c, _mm_set1_epi16((short)0xff80)),
-                                  _mm_set1_epi16(-1));
-
-    return v_mul(_mm256_cvtph_ps(_mm_or_si128(half, nan)), v_set(256));
-}
+NIB_INLINE V values_of(const uint8_t *codes) { return v_mul(e4m3_256th(codes), v_set(256)); }
 #endif
 
 NIB_INLINE V scaled(const uint8_t *codes, V by, bool divide, nib_dtype round)

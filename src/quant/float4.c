@@ -6,6 +6,8 @@
 
 #include "quant/groups.h"
 
+enum { E4M3_ONE = 0x38 };
+
 static const nib_float4 *of(const nib_weight *w) { return (const nib_float4 *)w; }
 
 /* The row from value k0 on, which begins a group. */
@@ -17,7 +19,8 @@ static nib_float4_row row_from(const nib_float4 *q, size_t row, size_t k0)
     return (nib_float4_row){ .codes = q->codes + (row * in + k0) / 2,
                              .scales = q->scales + (row * in + k0) / group, .halves = q->halves,
                              .group = group, .round = q->kind == NIB_NVFP4,
-                             .powers = q->kind == NIB_MXFP4 };
+                             .powers = q->kind == NIB_MXFP4,
+                             .e4m3 = q->kind == NIB_NVFP4 ? q->halves[E4M3_ONE] : 0 };
 }
 
 static void decode_groups(const nib_weight *w, size_t row, size_t g, size_t count, float *dst)

@@ -87,9 +87,7 @@ static void check_fixed(const nib_kernels *k, const char *variant, nib_float4_ro
 
     r.round = false;
     nib_float4_dot_ref(&r, 4, n, x, want, 1);
-    for (size_t m = 0; m < 4; m++) {
-        k->arrange_fixed(n, NIB_FIXED_TURNS, x + m * n, ready + m * ld);
-    }
+    for (size_t m = 0; m < 4; m++) k->arrange_fixed(n, NIB_FIXED_TURNS, x + m * n, ready + m * ld);
     all = nib_fixed_x_at(ready, n, 0, ld);
     k->float4_dot_fixed(&r, 4, n, &all, got, 1);
     for (size_t m = 0; m < 4; m++) {
@@ -101,31 +99,40 @@ static void check_fixed(const nib_kernels *k, const char *variant, nib_float4_ro
     }
 }
 
-/* Scales that are subnormal, great or no number: of the second of ten groups, and of the last. */
-static void check_powers(const nib_kernels *k, const char *variant, uint8_t e, size_t at)
+/* A scale that is subnormal, great, negative or no number among others: of the second of ten
+ * groups, or of the last; powers, or E4M3 times a number. */
+static void check_scale(const nib_kernels *k, const char *variant, bool powers, uint8_t scale,
+                        size_t at)
 {
     enum { N = 320 };
+    const float unit = 0.0171f;
+    const nib_float8_scale by = { .by = unit, .round = NIB_F32 };
     size_t ld = nib_fixed_bytes(N);
-    uint8_t *codes = test_guarded(N / 2), *scales = test_guarded(N / 32);
-    float *x = test_floats(N, 1), got, want;
+    uint8_t *codes = test_guarded(N / 2), *scales = test_guarded(N / 32), all[256];
+    float *x = test_floats(N, 1), got, want, size = 0;
     char *ready = test_guarded(ld);
     nib_float4_row r = { .codes = codes, .scales = scales, .halves = halves, .group = 32,
-                         .powers = true };
+                         .powers = powers, .e4m3 = powers ? 0 : unit };
     nib_fixed_x fixed;
 
     make_halves(true);
     halves[255] = NAN;
+    for (size_t i = 0; i < sizeof all; i++) all[i] = (uint8_t)i;
+    if (!powers) nib_float8_decode_ref(sizeof all, all, by, halves);
     memset(codes, 0x77, N / 2); /* 6 */
     memset(scales, 100, N / 32);
-    scales[at] = e;
-    for (size_t i = 0; i < N; i++) x[i] = 1;
+    scales[at] = scale;
+    for (size_t i = 0; i < N; i++) {
+        x[i] = 1;
+        size += fabsf(12 * halves[scales[i / 32]]);
+    }
     k->arrange_fixed(N, NIB_FIXED_TURNS, x, ready);
     fixed = nib_fixed_x_at(ready, N, 0, ld);
     k->float4_dot_fixed(&r, 1, N, &fixed, &got, 1);
     nib_float4_dot_ref(&r, 1, N, x, &want, 1);
-    if (isnan(want)) CHECK(isnan(got), "%s: scale %u: %g", variant, e, (double)got);
-    else CHECK(fabsf(got - want) <= 1e-5f * want, "%s: scale %u: %g, expected %g", variant, e,
-               (double)got, (double)want);
+    if (isnan(want)) CHECK(isnan(got), "%s: scale %u: %g", variant, scale, (double)got);
+    else CHECK(fabsf(got - want) <= 1e-5f * size, "%s: scale %u: %g, expected %g", variant,
+               scale, (double)got, (double)want);
 }
 
 static void check_variant(const nib_kernels *k, const char *variant)
@@ -201,24 +208,31 @@ static void test_variants(void)
     for (size_t level = 0; (name = test_next_variant(&level, &k));) check_variant(&k, name);
 }
 
-static void test_powers(void)
+static void check_scales(const nib_kernels *k, const char *variant)
 {
-    static const uint8_t scales[] = { 0, 1, 2, 127, 240, 255 };
+    static const uint8_t powers[] = { 0, 1, 2, 127, 240, 255 };
+    static const uint8_t e4m3[] = { 0, 1, 7, 8, 0x7e, 0x7f, 0x81, 0xfe, 0xff };
+
+    for (size_t i = 0; i < 2 * NIB_COUNT(powers); i++)
+        check_scale(k, variant, true, powers[i / 2], i % 2 ? 1 : 9);
+    for (size_t i = 0; i < 2 * NIB_COUNT(e4m3); i++)
+        check_scale(k, variant, false, e4m3[i / 2], i % 2 ? 1 : 9);
+}
+
+static void test_scales(void)
+{
     nib_kernels k = nib_kernels_for(0);
     const char *name;
 
-    for (size_t i = 0; i < 2 * NIB_COUNT(scales); i++)
-        check_powers(&k, "ref", scales[i / 2], i % 2 ? 1 : 9);
-    for (size_t level = 0; (name = test_next_variant(&level, &k));)
-        for (size_t i = 0; i < 2 * NIB_COUNT(scales); i++)
-            check_powers(&k, name, scales[i / 2], i % 2 ? 1 : 9);
+    check_scales(&k, "ref");
+    for (size_t level = 0; (name = test_next_variant(&level, &k));) check_scales(&k, name);
 }
 
 int main(void)
 {
     static const test_case cases[] = {
         { "definition", test_definition }, { "ggml's block of the same codes", test_block },
-        { "variants", test_variants }, { "panels", test_panels }, { "powers", test_powers },
+        { "variants", test_variants }, { "panels", test_panels }, { "scales", test_scales },
     };
     return test_main("kernel/test_float4", cases, NIB_COUNT(cases));
 }
