@@ -28,6 +28,15 @@ static inline nib_fixed_order nib_grouped_row_order(unsigned bits)
     return bits == 4 ? NIB_FIXED_TURNS : NIB_FIXED_EVEN_ODD;
 }
 
+/* Then, for codes of 4 bits, each block's step goes behind the arranged row four times, n / 2
+ * bytes: a vector has those of the sums of two blocks. */
+static inline void nib_grouped_row_repeat(unsigned bits, size_t n, void *x)
+{
+    float *steps = (float *)(void *)((int16_t *)x + n), *to = steps + n / 32 + n / 16;
+
+    for (size_t i = 0; bits == 4 && i < n / 8; i++) to[i] = steps[i / 4];
+}
+
 /* Value i of x, arranged. */
 static inline int32_t nib_grouped_row_word(unsigned bits, const int16_t *x, size_t i)
 {
@@ -37,8 +46,8 @@ static inline int32_t nib_grouped_row_word(unsigned bits, const int16_t *x, size
     return nib_fixed_word(order, x + i - in, in % 2 * (unit / 2) + in / 2);
 }
 
-/* y[m * ldy] for M rows of x.  ones[m * ldo + g]: the sum of x over group g.  A row's bits do not
- * depend on M. */
+/* y[m * ldy] for M rows of x, which are whole.  ones[m * ldo + g]: the sum of x over group g.  A
+ * row's bits do not depend on M. */
 typedef void nib_grouped_row_dot_fn(const nib_grouped_row *row, size_t M, const nib_fixed_x *x,
                                     const float *ones, size_t ldo, float *y, size_t ldy);
 

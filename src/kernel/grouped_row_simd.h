@@ -7,14 +7,9 @@
 #include "kernel/fixed_words.h"
 #include "kernel/kernels.h"
 
-/* The step of the first block in the lower half, of the second in the upper one. */
-NIB_INLINE __m256 two_steps(const float *steps)
+NIB_INLINE const float *repeated_steps(const nib_grouped_row *row, const nib_fixed_x *x)
 {
-    const __m256i each = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
-    double two;
-
-    memcpy(&two, steps, sizeof two);
-    return _mm256_permutevar_ps(_mm256_castpd_ps(_mm256_set1_pd(two)), each);
+    return x->sums + row->terms / NIB_FIXED_HALF;
 }
 
 /* sums[m] += 64 terms from t on. */
@@ -28,7 +23,7 @@ NIB_INLINE void add_4(size_t M, const nib_grouped_row *row, size_t t, const nib_
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++)
         sums[m] = _mm256_fmadd_ps(split_sums(even, odd, x[m].words + t),
-                                  two_steps(x[m].steps + t / NIB_FIXED_BLOCK), sums[m]);
+                                  _mm256_loadu_ps(repeated_steps(row, &x[m]) + t / 8), sums[m]);
 }
 
 NIB_INLINE void add_8(size_t M, const nib_grouped_row *row, size_t t, const nib_fixed_x x[4],

@@ -18,7 +18,10 @@ bool nib_grouped_by_rows(const nib_grouped *q, const nib_kernels *k)
 
 void nib_grouped_rows_ready(const nib_grouped *q, const nib_kernels *k, const void *x, void *ready)
 {
-    k->arrange_fixed(q->base.in, nib_grouped_row_order(nib_grouped_code_bits(q)), x, ready);
+    unsigned bits = nib_grouped_code_bits(q);
+
+    k->arrange_fixed(q->base.in, nib_grouped_row_order(bits), x, ready);
+    nib_grouped_row_repeat(bits, q->base.in, ready);
 }
 
 /* The values of an output's groups, which lie as scales do. */

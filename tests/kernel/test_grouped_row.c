@@ -7,7 +7,7 @@
 #include "kernel/dot4.h"
 #include "variants.h"
 
-enum { MOST_TERMS = 512, LD = MOST_TERMS * 2 + MOST_TERMS * 3 / 8 };
+enum { MOST_TERMS = 512, LD = MOST_TERMS * 2 + MOST_TERMS * 7 / 8 };
 
 typedef struct setup {
     nib_grouped_row row;
@@ -22,6 +22,7 @@ static void arrange(setup *s)
     for (size_t m = 0; m < 4; m++) {
         char *to = s->ready + m * LD;
         nib_arrange_fixed_ref(terms, nib_grouped_row_order(s->row.bits), s->x + m * terms, to);
+        nib_grouped_row_repeat(s->row.bits, terms, to);
         for (size_t g = 0; g < groups; g++) {
             double sum = 0;
             for (size_t i = 0; i < s->row.group; i++)
