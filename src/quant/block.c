@@ -60,7 +60,8 @@ static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtyp
     (void)k;
     if (type != NIB_BF16 && precision != NIB_PRECISION_HIGH) return NIB_DOT_FLOATS;
     if (!nib_block_has_bytes(of(w)->kind)) return NIB_DOT_FIXED;
-    return w->in % 64 == 0 ? NIB_DOT_BYTES : NIB_DOT_FLOATS;
+    if (w->in % 64 == 0) return NIB_DOT_BYTES;
+    return type == NIB_F32 ? NIB_DOT_FLOATS : NIB_DOT_NONE;
 }
 
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
