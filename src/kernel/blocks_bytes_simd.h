@@ -51,15 +51,6 @@ NIB_INLINE pair with_fifth_bits(pair p, uint32_t a, uint32_t b)
                    _mm256_or_si256(p.others, sixteens(bits, 2)) };
 }
 
-/* Twice the values of E2M1, counted from -12 on. */
-NIB_INLINE __m256i e2m1_bytes(__m256i codes)
-{
-    __m128i t = _mm_add_epi8(_mm_loadu_si128((const __m128i *)(const void *)nib_e2m1_twice),
-                             _mm_set1_epi8(12));
-
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), codes);
-}
-
 /* Of two blocks that follow one another; kind is a constant. */
 NIB_INLINE pair codes_of(nib_block_kind kind, const uint8_t *b)
 {
@@ -70,7 +61,7 @@ NIB_INLINE pair codes_of(nib_block_kind kind, const uint8_t *b)
     if (kind == NIB_BLOCK_Q5_0 || kind == NIB_BLOCK_Q5_1)
         return with_fifth_bits(p, nib_load_le32(qs - 4), nib_load_le32(qs + bytes - 4));
     if (kind != NIB_BLOCK_MXFP4) return p;
-    return (pair){ e2m1_bytes(p.first), e2m1_bytes(p.others) };
+    return (pair){ e2m1_from_least(p.first), e2m1_from_least(p.others) };
 }
 
 /* --- scales --- */
@@ -107,7 +98,7 @@ NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t count)
     case NIB_BLOCK_MXFP4:
         starts_of(b, bytes, count, 1, of);
         by = powers_of(of[0]);
-        return (scales){ by, _mm256_mul_ps(by, _mm256_set1_ps(12)) };
+        return (scales){ by, _mm256_mul_ps(by, _mm256_set1_ps(-E2M1_LEAST)) };
     default:
         starts_of(b, bytes, count, 2, of);
         by = _mm256_cvtph_ps(of[0]);
@@ -117,12 +108,9 @@ NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t count)
 
 /* --- the dot --- */
 
-/* Of each row; two of products, for one waits four cycles for the one before. */
-typedef struct sums { __m256 products[4][2], off[4]; } sums;
-
 /* `count` blocks that follow one another, 8 or 2, a constant; x from the first of them on. */
 NIB_INLINE void add_blocks(size_t M, nib_block_kind kind, const uint8_t *b, size_t count,
-                           const nib_fixed_x x[4], sums *s)
+                           const nib_fixed_x x[4], fixed_sums s[4])
 {
     size_t bytes = nib_block_layout_of(kind).bytes;
     scales of = scales_of(kind, b, count);
@@ -131,16 +119,16 @@ NIB_INLINE void add_blocks(size_t M, nib_block_kind kind, const uint8_t *b, size
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
         by[m] = in_pairs(_mm256_mul_ps(of.by, first_of(x[m].steps, count)));
-        s->off[m] = _mm256_fmadd_ps(of.off, first_of(x[m].sums, count), s->off[m]);
+        s[m].off = _mm256_fmadd_ps(of.off, first_of(x[m].sums, count), s[m].off);
     }
 #pragma GCC unroll 4
     for (size_t p = 0; p < count / 2; p++) {
         pair codes = codes_of(kind, b + 2 * p * bytes);
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++)
-            s->products[m][p % 2] = _mm256_fmadd_ps(
+            s[m].products[p % 2] = _mm256_fmadd_ps(
                 split_sums(codes.first, codes.others, x[m].words + p * 2 * NIB_FIXED_BLOCK),
-                factor_of_pair(by[m], p), s->products[m][p % 2]);
+                factor_of_pair(by[m], p), s[m].products[p % 2]);
     }
 }
 
@@ -149,32 +137,28 @@ NIB_INLINE void row_dot(size_t M, nib_block_kind kind, size_t count, const uint8
 {
     const size_t bytes = nib_block_layout_of(kind).bytes;
     nib_fixed_x row[4];
-    sums s;
+    fixed_sums sums[4];
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
         row[m] = nib_fixed_row(x, m);
-        s.products[m][0] = s.products[m][1] = s.off[m] = _mm256_setzero_ps();
+        sums[m] = no_sums();
     }
     for (size_t b = 0, step; b < count; b += step, blocks += step * bytes) {
         /* as constants: the loops over them are unrolled */
         step = count - b >= NIB_FIXED_PARTS ? NIB_FIXED_PARTS : 2;
         if (step == 2) {
-            add_blocks(M, kind, blocks, 2, row, &s);
+            add_blocks(M, kind, blocks, 2, row, sums);
         } else {
             for (size_t at = 0; at < NIB_FIXED_PARTS * bytes; at += 64)
                 _mm_prefetch((const char *)blocks + at + AHEAD, _MM_HINT_T0);
-            add_blocks(M, kind, blocks, NIB_FIXED_PARTS, row, &s);
+            add_blocks(M, kind, blocks, NIB_FIXED_PARTS, row, sums);
         }
 #pragma GCC unroll 4
-        for (size_t m = 0; m < M; m++)
-            row[m] = (nib_fixed_x){ row[m].words + step * NIB_FIXED_BLOCK, row[m].steps + step,
-                                    row[m].sums + step, 0 };
+        for (size_t m = 0; m < M; m++) row[m] = parts_on(row[m], step, 1);
     }
 #pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++)
-        y[m * ldy] = sum_of(_mm256_sub_ps(_mm256_add_ps(s.products[m][0], s.products[m][1]),
-                                         s.off[m]));
+    for (size_t m = 0; m < M; m++) y[m * ldy] = total_of(&sums[m]);
 }
 
 NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const nib_block_rows *w,

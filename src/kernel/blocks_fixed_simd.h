@@ -200,9 +200,6 @@ NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t parts)
 
 /* --- the dot --- */
 
-/* Of each row; two of products, for one waits four cycles for the one before. */
-typedef struct sums { __m256 products[4][2], offsets[4]; } sums;
-
 /* by[]: scale times step of each part, or of each half of one. */
 NIB_INLINE void times_steps(nib_block_kind kind, const scales *s, const nib_fixed_x *x,
                             size_t parts, float by[2 * GROUP])
@@ -231,7 +228,7 @@ NIB_INLINE __m256 add_offsets(nib_block_kind kind, const scales *s, const float 
 /* Parts that follow one another, of one block where it has 256 values, at most 8; x from the first
  * of them on. */
 NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_t parts,
-                          const nib_fixed_x x[4], sums *s)
+                          const nib_fixed_x x[4], fixed_sums s[4])
 {
     size_t bytes = nib_block_layout_of(kind).bytes, of = nib_block_layout_of(kind).values;
     scales by = scales_of(kind, b, parts);
@@ -240,7 +237,7 @@ NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
         times_steps(kind, &by, &x[m], parts, factors[m]);
-        if (has_offset(kind)) s->offsets[m] = add_offsets(kind, &by, x[m].sums, s->offsets[m]);
+        if (has_offset(kind)) s[m].off = add_offsets(kind, &by, x[m].sums, s[m].off);
     }
 #pragma GCC unroll 8
     for (size_t p = 0; p < parts; p++) {
@@ -249,7 +246,7 @@ NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_
         for (size_t m = 0; m < M; m++) {
             __m256 of_part = part_sums(codes, x[m].words + p * NIB_BLOCK_PART);
             __m256 by_part = part_factor(halves_differ(kind), factors[m], p);
-            s->products[m][p % 2] = _mm256_fmadd_ps(of_part, by_part, s->products[m][p % 2]);
+            s[m].products[p % 2] = _mm256_fmadd_ps(of_part, by_part, s[m].products[p % 2]);
         }
     }
 }
@@ -260,28 +257,24 @@ NIB_INLINE void row_dot(size_t M, nib_block_kind kind, size_t count, const uint8
     const nib_block_layout l = nib_block_layout_of(kind);
     size_t parts = count * (l.values / NIB_BLOCK_PART), a_group = l.bytes * 256u / l.values;
     nib_fixed_x row[4];
-    sums s;
+    fixed_sums sums[4];
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
         row[m] = nib_fixed_row(x, m);
-        s.products[m][0] = s.products[m][1] = s.offsets[m] = _mm256_setzero_ps();
+        sums[m] = no_sums();
     }
     for (size_t p = 0; p < parts; p += GROUP, blocks += a_group) {
         for (size_t at = 0; at < a_group; at += 64)
             _mm_prefetch((const char *)blocks + at + AHEAD, _MM_HINT_T0);
         /* eight as a constant: the loop over them is unrolled, and their bits are known */
-        if (l.values == 256 || parts - p >= GROUP) add_group(M, kind, blocks, GROUP, row, &s);
-        else add_group(M, kind, blocks, parts - p, row, &s);
+        if (l.values == 256 || parts - p >= GROUP) add_group(M, kind, blocks, GROUP, row, sums);
+        else add_group(M, kind, blocks, parts - p, row, sums);
 #pragma GCC unroll 4
-        for (size_t m = 0; m < M; m++)
-            row[m] = (nib_fixed_x){ row[m].words + GROUP * NIB_FIXED_BLOCK, row[m].steps + GROUP,
-                                    row[m].sums + 2 * GROUP, 0 };
+        for (size_t m = 0; m < M; m++) row[m] = parts_on(row[m], GROUP, 2);
     }
 #pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++)
-        y[m * ldy] = sum_of(_mm256_sub_ps(_mm256_add_ps(s.products[m][0], s.products[m][1]),
-                                         s.offsets[m]));
+    for (size_t m = 0; m < M; m++) y[m * ldy] = total_of(&sums[m]);
 }
 
 NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const nib_block_rows *w,

@@ -5,6 +5,7 @@
 #define NIB_KERNEL_FIXED_WORDS_H
 
 #include "kernel/fixed.h"
+#include "kernel/float4.h"
 #include "kernel/words.h"
 
 enum { NIB_FIXED_PARTS = 8 }; /* whose factors are made at a time */
@@ -37,6 +38,29 @@ NIB_INLINE __m256 split_sums(__m256i even, __m256i odd, const int16_t *x)
                                                _mm256_madd_epi16(low, _mm256_set1_epi16(1))));
 }
 
+/* Of a row of x: two of products, for one waits four cycles for the one before, and what is to be
+ * taken off. */
+typedef struct fixed_sums { __m256 products[2], off; } fixed_sums;
+
+NIB_INLINE fixed_sums no_sums(void)
+{
+    const __m256 zero = _mm256_setzero_ps();
+
+    return (fixed_sums){ { zero, zero }, zero };
+}
+
+NIB_INLINE float total_of(const fixed_sums *s)
+{
+    return sum_of(_mm256_sub_ps(_mm256_add_ps(s->products[0], s->products[1]), s->off));
+}
+
+/* A row of x from `parts` parts further on, of which each has `sums` sums. */
+NIB_INLINE nib_fixed_x parts_on(nib_fixed_x x, size_t parts, size_t sums)
+{
+    return (nib_fixed_x){ x.words + parts * NIB_FIXED_BLOCK, x.steps + parts,
+                          x.sums + parts * sums, 0 };
+}
+
 /* What those of part p are multiplied by; by: a factor for each part, or for each half of one. */
 NIB_INLINE __m256 part_factor(bool halves_differ, const float by[2 * NIB_FIXED_PARTS], size_t p)
 {
@@ -46,6 +70,17 @@ NIB_INLINE __m256 part_factor(bool halves_differ, const float by[2 * NIB_FIXED_P
     if (!halves_differ) return _mm256_broadcast_ss(by + p);
     memcpy(&both, by + 2 * p, sizeof both);
     return _mm256_permutevar_ps(_mm256_castpd_ps(_mm256_set1_pd(both)), halves);
+}
+
+enum { E2M1_LEAST = -12 }; /* of twice the values of E2M1 */
+
+/* Twice the values of nibbles, counted from the least one on. */
+NIB_INLINE __m256i e2m1_from_least(__m256i nibbles)
+{
+    __m128i t = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)(const void *)nib_e2m1_twice),
+                             _mm_set1_epi8(E2M1_LEAST));
+
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), nibbles);
 }
 
 /* Eight factors as factor_of_pair() takes them: those of even parts, then of odd ones. */

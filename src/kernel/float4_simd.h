@@ -111,8 +111,6 @@ void NIB_VARIANT(float4_dot)(const nib_float4_row *r, size_t M, size_t n, const 
  * values are counted from -12 on, so that they are unsigned; 12 times the sums of x are taken off.
  * --- */
 
-enum { LEAST = 12 };
-
 /* Half of 2^(e - 127) for eight bytes: the bits of the whole power, that of 0 subnormal, halved. */
 NIB_INLINE __m256 halves_of_powers(const uint8_t *bytes)
 {
@@ -139,9 +137,6 @@ NIB_INLINE __m256 halves_at(const nib_float4_row *r, size_t g, size_t count)
                           of[b[7]]);
 }
 
-/* Of a row of x. */
-typedef struct fixed_sums { __m256 products[2], offset; } fixed_sums;
-
 /* by[]: half a scale times the step of x, of each part, or of each half of one, as
  * factor_of() takes them.  Adds what was counted too much to the offset. */
 NIB_INLINE void factors_of(bool halves_differ, const __m256 scale[2], size_t part, size_t parts,
@@ -159,9 +154,9 @@ NIB_INLINE void factors_of(bool halves_differ, const __m256 scale[2], size_t par
         by[0] = by[1] = in_pairs(_mm256_mul_ps(scale[0], steps));
         twice(scale[0], each);
     }
-    s->offset = _mm256_fmadd_ps(each[0], first_of(of, 2 * parts), s->offset);
+    s->off = _mm256_fmadd_ps(each[0], first_of(of, 2 * parts), s->off);
     if (parts > NIB_FIXED_PARTS / 2)
-        s->offset = _mm256_fmadd_ps(each[1], first_of(of + 8, 2 * parts - 8), s->offset);
+        s->off = _mm256_fmadd_ps(each[1], first_of(of + 8, 2 * parts - 8), s->off);
 }
 
 /* Of the pair of parts that begins with part p, for sums of eight terms. */
@@ -176,9 +171,7 @@ NIB_INLINE __m256 factor_of(bool halves_differ, const __m256 by[2], size_t p)
 NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ, size_t part,
                           size_t parts, const nib_fixed_x x[4], fixed_sums sums[4])
 {
-    const __m128i values = _mm_add_epi8(
-        _mm_loadu_si128((const __m128i *)(const void *)nib_e2m1_twice), _mm_set1_epi8(LEAST));
-    const __m256i table = _mm256_broadcastsi128_si256(values), mask = _mm256_set1_epi8(15);
+    const __m256i mask = _mm256_set1_epi8(15);
     size_t groups = halves_differ ? 2 * parts : parts, g = halves_differ ? 2 * part : part;
     __m256 scale[2] = { halves_at(r, g, nib_min(groups, 8)), _mm256_setzero_ps() }, by[4][2];
 
@@ -189,9 +182,8 @@ NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ,
 #pragma GCC unroll 4
     for (size_t p = 0; p < parts; p += 2) {
         __m256i codes = vector_at(r->codes + (part + p) * (NIB_FIXED_BLOCK / 2));
-        __m256i even = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, mask));
-        __m256i odd = _mm256_shuffle_epi8(
-            table, _mm256_and_si256(_mm256_srli_epi16(codes, 4), mask));
+        __m256i even = e2m1_from_least(_mm256_and_si256(codes, mask));
+        __m256i odd = e2m1_from_least(_mm256_and_si256(_mm256_srli_epi16(codes, 4), mask));
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) {
             __m256 *sum = &sums[m].products[p / 2 % 2];
@@ -211,7 +203,7 @@ NIB_INLINE void dot_fixed(size_t M, const nib_float4_row *r, bool halves_differ,
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
         row[m] = nib_fixed_row(x, m);
-        sums[m].products[0] = sums[m].products[1] = sums[m].offset = _mm256_setzero_ps();
+        sums[m] = no_sums();
     }
     for (size_t part = 0; part < n / NIB_FIXED_BLOCK; part += NIB_FIXED_PARTS) {
         size_t left = n / NIB_FIXED_BLOCK - part;
@@ -224,8 +216,8 @@ NIB_INLINE void dot_fixed(size_t M, const nib_float4_row *r, bool halves_differ,
     }
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++)
-        y[m * ldy] = sum_of(_mm256_fnmadd_ps(
-            _mm256_set1_ps(LEAST), sums[m].offset,
+        y[m * ldy] = sum_of(_mm256_fmadd_ps(
+            _mm256_set1_ps(E2M1_LEAST), sums[m].off,
             _mm256_add_ps(sums[m].products[0], sums[m].products[1])));
 }
 

@@ -60,14 +60,6 @@ NIB_INLINE __m256 products_of(size_t n, const float *a, const float *b)
     return sum;
 }
 
-NIB_INLINE float total_of(__m256 a)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
 NIB_INLINE void dot(size_t M, unsigned bits, const nib_grouped_row *row, const nib_fixed_x *x,
                     const float *ones, size_t ldo, float *y, size_t ldy)
 {
@@ -94,8 +86,8 @@ NIB_INLINE void dot(size_t M, unsigned bits, const nib_grouped_row *row, const n
     }
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++)
-        y[m * ldy] = total_of(_mm256_sub_ps(all[m],
-                                            products_of(groups, row->offsets, ones + m * ldo)));
+        y[m * ldy] = sum_of(_mm256_sub_ps(all[m],
+                                         products_of(groups, row->offsets, ones + m * ldo)));
 }
 
 void NIB_VARIANT(grouped_row_dot)(const nib_grouped_row *row, size_t M, const nib_fixed_x *x,
