@@ -26,4 +26,20 @@ int nib_mxfp4_unit(float most);
 typedef void nib_encode_plain_fn(nib_block_kind kind, size_t count, const float *x,
                                  uint8_t *blocks);
 
+/* Its body, made of a variant's functions for a block of each kind. */
+#define NIB_ENCODE_PLAIN(kind, count, x, blocks)                                                   \
+    do {                                                                                           \
+        const size_t block_bytes = nib_block_layouts[kind].bytes;                                  \
+        for (; count--; x += NIB_BLOCK_PART, blocks += block_bytes)                                \
+            switch (kind) {                                                                        \
+            case NIB_BLOCK_Q8_0: encode_q8_0(x, blocks); break;                                    \
+            case NIB_BLOCK_Q4_0: encode_signed(x, blocks, 8); break;                               \
+            case NIB_BLOCK_Q5_0: encode_signed(x, blocks, 16); break;                              \
+            case NIB_BLOCK_Q4_1: encode_offset(x, blocks, 15); break;                              \
+            case NIB_BLOCK_Q5_1: encode_offset(x, blocks, 31); break;                              \
+            case NIB_BLOCK_MXFP4: encode_mxfp4(x, blocks); break;                                  \
+            default: assert(!"a kind that needs a search");                                        \
+            }                                                                                      \
+    } while (0)
+
 #endif

@@ -2,8 +2,6 @@
 #include "kernel/kernels.h"
 #include "kernel/simd.h"
 
-enum { PART = NIB_BLOCK_PART };
-
 /* Not a loop: gcc makes a copy by halves of it, which then is read by whole vectors. */
 NIB_INLINE void load(const float *x, V v[4])
 {
@@ -169,16 +167,5 @@ NIB_INLINE void encode_mxfp4(const float *x, uint8_t *block)
 
 void nib_encode_plain_avx2(nib_block_kind kind, size_t count, const float *x, uint8_t *blocks)
 {
-    size_t bytes = nib_block_layouts[kind].bytes;
-
-    for (; count--; x += PART, blocks += bytes)
-        switch (kind) {
-        case NIB_BLOCK_Q8_0: encode_q8_0(x, blocks); break;
-        case NIB_BLOCK_Q4_0: encode_signed(x, blocks, 8); break;
-        case NIB_BLOCK_Q5_0: encode_signed(x, blocks, 16); break;
-        case NIB_BLOCK_Q4_1: encode_offset(x, blocks, 15); break;
-        case NIB_BLOCK_Q5_1: encode_offset(x, blocks, 31); break;
-        case NIB_BLOCK_MXFP4: encode_mxfp4(x, blocks); break;
-        default: assert(!"a kind that needs a search");
-        }
+    NIB_ENCODE_PLAIN(kind, count, x, blocks);
 }

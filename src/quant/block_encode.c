@@ -13,65 +13,47 @@ enum { LEGACY = NIB_ENCODE_PART, SUPER = NIB_ENCODE_SUPER, PARTS = NIB_ENCODE_PA
 
 /* --- blocks of 32 --- */
 
-/* Around zero: the scale of the smallest error. */
-static void encode_signed(const nib_kernels *k, size_t sets, const float *x, const float *w,
-                          uint8_t *blocks, int levels)
+/* Around zero: the scale of the smallest error.  Q4_0, Q5_0. */
+static void encode_signed(const nib_kernels *k, nib_block_kind kind, size_t sets, const float *x,
+                          const float *w, uint8_t *blocks)
 {
-    size_t bytes = levels == 16 ? 22 : 18;
+    size_t bytes = nib_block_layouts[kind].bytes;
+    bool five = kind == NIB_BLOCK_Q5_0;
 
     for (size_t i = 0; i < sets; i++, x += SUPER, w += SUPER) {
         uint8_t codes[SUPER];
         float d[PARTS];
-        k->fit_signs(levels, LEGACY, x, w, d, codes);
+        k->fit_signs(five ? 16 : 8, LEGACY, x, w, d, codes);
         for (size_t j = 0; j < PARTS; j++, blocks += bytes)
-            nib_put_codes(nib_put_f16(blocks, d[j]), codes + LEGACY * j, levels == 16);
+            nib_put_codes(nib_put_f16(blocks, d[j]), codes + LEGACY * j, five);
     }
 }
 
-/* From the least value, of the smallest error, up. */
-static void encode_offset(const nib_kernels *k, size_t sets, const float *x, const float *w,
-                          uint8_t *blocks, int most)
+/* From the least value, of the smallest error, up.  Q4_1, Q5_1. */
+static void encode_offset(const nib_kernels *k, nib_block_kind kind, size_t sets, const float *x,
+                          const float *w, uint8_t *blocks)
 {
-    const nib_fit fit = { most, -0.9f, 0.05f, 36 };
+    bool five = kind == NIB_BLOCK_Q5_1;
+    const nib_fit fit = { five ? 31 : 15, -0.9f, 0.05f, 36 };
     float d[RUN / LEGACY], below[RUN / LEGACY], sums[RUN / LEGACY];
     uint8_t codes[RUN];
-    size_t bytes = most == 31 ? 24 : 20;
+    size_t bytes = nib_block_layouts[kind].bytes;
 
     k->fit_offsets(&fit, sets, x, w, d, below, sums, codes);
     for (size_t j = 0; j < PARTS * sets; j++, blocks += bytes)
-        nib_put_codes(nib_put_f16(nib_put_f16(blocks, d[j]), -below[j]), codes + LEGACY * j,
-                      most == 31);
+        nib_put_codes(nib_put_f16(nib_put_f16(blocks, d[j]), -below[j]), codes + LEGACY * j, five);
 }
 
-static void encode_q4_0(const nib_kernels *k, size_t sets, const float *x, const float *w,
-                        uint8_t *blocks)
+static void encode_iq4_nl(const nib_kernels *k, nib_block_kind kind, size_t sets, const float *x,
+                          const float *w, uint8_t *blocks)
 {
-    encode_signed(k, sets, x, w, blocks, 8);
-}
-static void encode_q5_0(const nib_kernels *k, size_t sets, const float *x, const float *w,
-                        uint8_t *blocks)
-{
-    encode_signed(k, sets, x, w, blocks, 16);
-}
-static void encode_q4_1(const nib_kernels *k, size_t sets, const float *x, const float *w,
-                        uint8_t *blocks)
-{
-    encode_offset(k, sets, x, w, blocks, 15);
-}
-static void encode_q5_1(const nib_kernels *k, size_t sets, const float *x, const float *w,
-                        uint8_t *blocks)
-{
-    encode_offset(k, sets, x, w, blocks, 31);
-}
+    size_t bytes = nib_block_layouts[kind].bytes;
 
-static void encode_iq4_nl(const nib_kernels *k, size_t sets, const float *x, const float *w,
-                          uint8_t *blocks)
-{
     for (size_t i = 0; i < sets; i++) {
         uint8_t codes[SUPER];
         float d[PARTS];
         k->fit_uneven(x + SUPER * i, w ? w + SUPER * i : NULL, d, codes);
-        for (size_t j = 0; j < PARTS; j++, blocks += 18)
+        for (size_t j = 0; j < PARTS; j++, blocks += bytes)
             nib_put_codes(nib_put_f16(blocks, d[j]), codes + LEGACY * j, false);
     }
 }
@@ -87,12 +69,12 @@ typedef struct encoder { nib_encode_fn *search; mean over; float times; bool pla
 
 static const encoder encoders[NIB_BLOCK_KINDS] = {
     [NIB_BLOCK_Q8_0] = { NULL, MEAN_NONE, 0, true },
-    [NIB_BLOCK_Q4_0] = { encode_q4_0, MEAN_ROW, 1, true },
-    [NIB_BLOCK_Q4_1] = { encode_q4_1, MEAN_ROW, 1, true },
-    [NIB_BLOCK_Q5_0] = { encode_q5_0, MEAN_ROW, 1, true },
-    [NIB_BLOCK_Q5_1] = { encode_q5_1, MEAN_ROW, 1, true },
-    [NIB_BLOCK_Q4_K] = { nib_encode_q4_k, MEAN_BLOCK, 2, false },
-    [NIB_BLOCK_Q5_K] = { nib_encode_q5_k, MEAN_BLOCK, 2, false },
+    [NIB_BLOCK_Q4_0] = { encode_signed, MEAN_ROW, 1, true },
+    [NIB_BLOCK_Q4_1] = { encode_offset, MEAN_ROW, 1, true },
+    [NIB_BLOCK_Q5_0] = { encode_signed, MEAN_ROW, 1, true },
+    [NIB_BLOCK_Q5_1] = { encode_offset, MEAN_ROW, 1, true },
+    [NIB_BLOCK_Q4_K] = { nib_encode_k4, MEAN_BLOCK, 2, false },
+    [NIB_BLOCK_Q5_K] = { nib_encode_k4, MEAN_BLOCK, 2, false },
     [NIB_BLOCK_Q6_K] = { nib_encode_q6_k, MEAN_NONE, 0, false },
     [NIB_BLOCK_IQ4_NL] = { encode_iq4_nl, MEAN_BLOCK, 2, false },
     [NIB_BLOCK_MXFP4] = { NULL, MEAN_NONE, 0, true },
@@ -140,7 +122,7 @@ static void encode_rest(const nib_kernels *k, nib_block_kind kind, size_t count,
     assert(values < RUN && RUN / l->values * l->bytes <= sizeof made);
     memcpy(filled, x, values * sizeof *x);
     if (w) memcpy(counts, w, values * sizeof *w);
-    encoders[kind].search(k, (values + SUPER - 1) / SUPER, filled, w ? counts : NULL, made);
+    encoders[kind].search(k, kind, (values + SUPER - 1) / SUPER, filled, w ? counts : NULL, made);
     memcpy(blocks, made, count * l->bytes);
 }
 
@@ -164,6 +146,6 @@ void nib_block_encode(const nib_kernels *k, nib_block_kind kind, size_t count,
         const float *x = values + i * l->values, *own = importance ? w : NULL;
         if (own) weigh(e, many, l->values, square, x, importance + i * l->values, w);
         if (many % SUPER) encode_rest(k, kind, n, x, own, blocks + i * l->bytes);
-        else e->search(k, many / SUPER, x, own, blocks + i * l->bytes);
+        else e->search(k, kind, many / SUPER, x, own, blocks + i * l->bytes);
     }
 }

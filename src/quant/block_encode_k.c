@@ -73,25 +73,11 @@ static const uint8_t *encode_scales(const nib_kernels *k, int most, size_t i, co
     return codes;
 }
 
-/* With importances more is tried. */
-static const nib_fit *fit_of(const float *w, const nib_fit fits[2]) { return &fits[w != NULL]; }
-
 static void put_four(const uint8_t *codes, uint8_t *q)
 {
     for (int j = 0; j < SUPER; j += 2 * PART)
         for (int i = 0; i < PART; i++)
             *q++ = (uint8_t)(codes[j + i] | codes[j + i + PART] << 4);
-}
-
-void nib_encode_q4_k(const nib_kernels *k, size_t sets, const float *x, const float *w,
-                     uint8_t *blocks)
-{
-    static const nib_fit fits[2] = { { 15, -1, 0.1f, 20 }, { 15, -0.9f, 0.05f, 36 } };
-    parts_fit fit = { .w = w };
-
-    k->fit_offsets(fit_of(w, fits), sets, x, w, fit.scales, fit.below, fit.sums, fit.codes);
-    for (size_t i = 0; i < sets; i++, blocks += 144)
-        put_four(encode_scales(k, 15, i, x, &fit, blocks), blocks + 16);
 }
 
 static void put_five(const uint8_t *codes, uint8_t *high, uint8_t *q)
@@ -105,15 +91,23 @@ static void put_five(const uint8_t *codes, uint8_t *high, uint8_t *q)
         }
 }
 
-void nib_encode_q5_k(const nib_kernels *k, size_t sets, const float *x, const float *w,
-                     uint8_t *blocks)
+void nib_encode_k4(const nib_kernels *k, nib_block_kind kind, size_t sets, const float *x,
+                   const float *w, uint8_t *blocks)
 {
-    static const nib_fit fits[2] = { { 31, -0.5f, 0.1f, 15 }, { 31, -0.9f, 0.05f, 36 } };
+    /* of 4 and of 5 bits; with importances more is tried */
+    static const nib_fit fits[2][2] = { { { 15, -1, 0.1f, 20 }, { 15, -0.9f, 0.05f, 36 } },
+                                        { { 31, -0.5f, 0.1f, 15 }, { 31, -0.9f, 0.05f, 36 } } };
+    bool five = kind == NIB_BLOCK_Q5_K;
+    const nib_fit *f = &fits[five][w != NULL];
+    size_t bytes = nib_block_layouts[kind].bytes;
     parts_fit fit = { .w = w };
 
-    k->fit_offsets(fit_of(w, fits), sets, x, w, fit.scales, fit.below, fit.sums, fit.codes);
-    for (size_t i = 0; i < sets; i++, blocks += 176)
-        put_five(encode_scales(k, 31, i, x, &fit, blocks), blocks + 16, blocks + 48);
+    k->fit_offsets(f, sets, x, w, fit.scales, fit.below, fit.sums, fit.codes);
+    for (size_t i = 0; i < sets; i++, blocks += bytes) {
+        const uint8_t *codes = encode_scales(k, f->most, i, x, &fit, blocks);
+        if (five) put_five(codes, blocks + 16, blocks + 48);
+        else put_four(codes, blocks + 16);
+    }
 }
 
 /* --- Q6_K --- */
@@ -154,9 +148,10 @@ static void encode_q6_k(const nib_kernels *k, const float *x, const float *w, ui
     for (int t = 0; t < 2; t++) put_six(codes + 128 * t, block + 64 * t, block + 128 + 32 * t);
 }
 
-void nib_encode_q6_k(const nib_kernels *k, size_t sets, const float *x, const float *w,
-                     uint8_t *blocks)
+void nib_encode_q6_k(const nib_kernels *k, nib_block_kind kind, size_t sets, const float *x,
+                     const float *w, uint8_t *blocks)
 {
     for (size_t i = 0; i < sets; i++)
-        encode_q6_k(k, x + SUPER * i, w ? w + SUPER * i : NULL, blocks + 210 * i);
+        encode_q6_k(k, x + SUPER * i, w ? w + SUPER * i : NULL,
+                    blocks + nib_block_layouts[kind].bytes * i);
 }
