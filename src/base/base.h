@@ -32,6 +32,14 @@ void nib_note(nib_ctx *ctx, const char *format, ...) NIB_PRINTF(2, 3);
 void nib_warn(nib_ctx *ctx, const char *format, ...) NIB_PRINTF(2, 3);
 void nib_warn_code(nib_ctx *ctx, const char *code, const char *format, ...) NIB_PRINTF(3, 4);
 
+/* Keys of a file that nobody reads, for one warning (unused-key) that names the first eight. */
+typedef struct nib_unused_keys {
+    char names[400];
+    size_t used, count; /* bytes of names; keys */
+} nib_unused_keys;
+void nib_unused_key(nib_unused_keys *u, const char *key, int most); /* its first bytes */
+void nib_warn_unused_keys(nib_ctx *ctx, const char *where, const nib_unused_keys *u);
+
 /* While it is set notes and warnings are neither sent nor kept: for reading again what this process
  * wrote, or has read before.  What it was. */
 bool nib_quiet(nib_ctx *ctx, bool quiet);

@@ -84,6 +84,20 @@ void nib_warn_code(nib_ctx *ctx, const char *code, const char *format, ...)
     va_end(args);
 }
 
+void nib_unused_key(nib_unused_keys *u, const char *key, int most)
+{
+    if (u->count++ < 8 && u->used < sizeof u->names)
+        u->used += (size_t)snprintf(u->names + u->used, sizeof u->names - u->used, "%s%.*s",
+                                    u->used ? ", " : "", most, key);
+}
+
+void nib_warn_unused_keys(nib_ctx *ctx, const char *where, const nib_unused_keys *u)
+{
+    if (u->count)
+        nib_warn_code(ctx, "unused-key", "%s: %zu key%s not used: %s%s", where, u->count,
+                      u->count == 1 ? "" : "s", u->names, u->count > 8 ? ", ..." : "");
+}
+
 void nib_ctx_warnings_clear(nib_ctx *ctx)
 {
     nib_warnings *w = &ctx->warnings;

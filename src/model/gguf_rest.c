@@ -68,8 +68,7 @@ static bool is_without_effect(const char *name)
 
 void nib_gguf_check_rest(nib_gguf_config *c, const nib_gguf_family *f)
 {
-    char names[400] = "";
-    size_t used = 0, count = 0;
+    nib_unused_keys unused = { 0 };
 
     check_number(c, "attention.causal", !f->full,
                  f->full ? "each token sees all" : "each token sees those before it");
@@ -77,11 +76,7 @@ void nib_gguf_check_rest(nib_gguf_config *c, const nib_gguf_family *f)
     for (size_t i = 0; i < c->keys->value_count && !c->status; i++) {
         const char *name = own_name(c, c->keys->values[i].key);
         if (!name || c->asked[i] || is_without_effect(name)) continue;
-        if (count++ < 8 && used < sizeof names)
-            used += (size_t)snprintf(names + used, sizeof names - used, "%s%.60s",
-                                     used ? ", " : "", c->keys->values[i].key);
+        nib_unused_key(&unused, c->keys->values[i].key, 60);
     }
-    if (count)
-        nib_warn_code(c->ctx, "unused-key", "%s: %zu key%s not used: %s%s", c->where, count,
-                      count == 1 ? "" : "s", names, count > 8 ? ", ..." : "");
+    nib_warn_unused_keys(c->ctx, c->where, &unused);
 }

@@ -61,19 +61,12 @@ void nib_read_note(nib_reader *r, const char *text)
 
 void nib_read_warn_unused(nib_reader *r)
 {
-    char names[400] = "";
-    size_t used = 0, count = 0;
+    nib_unused_keys unused = { 0 };
     const char *key;
     json_t *value;
 
     for (size_t i = 0; i < r->note_count; i++) nib_warn(r->ctx, "%s: %s", r->where, r->notes[i]);
-    json_object_foreach((json_t *)(uintptr_t)r->json, key, value) {
-        if (is_known(r, key)) continue;
-        if (count++ < 8 && used < sizeof names)
-            used += (size_t)snprintf(names + used, sizeof names - used, "%s%.60s",
-                                     used ? ", " : "", key);
-    }
-    if (count)
-        nib_warn_code(r->ctx, "unused-key", "%s: %zu key%s not used: %s%s", r->where, count,
-                      count == 1 ? "" : "s", names, count > 8 ? ", ..." : "");
+    json_object_foreach((json_t *)(uintptr_t)r->json, key, value)
+        if (!is_known(r, key)) nib_unused_key(&unused, key, 60);
+    nib_warn_unused_keys(r->ctx, r->where, &unused);
 }

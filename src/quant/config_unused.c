@@ -29,20 +29,18 @@ static bool is_known(const char *const *known, const char *key)
 void nib_warn_unused_settings(nib_ctx *ctx, const nib_setting *config, const char *where,
                               const char *const *known)
 {
-    char names[400] = "";
+    nib_unused_keys unused = { 0 };
     const char *named = "";
-    size_t used = 0, count = 0, n = 0;
+    char inside[600];
+    size_t n = 0;
 
     for (const nib_setting *s = config; s && s->key; s++) {
         if (n && strncmp(s->key, named, n) == 0 && s->key[n] == '/') continue;
         if (is_known(known, s->key)) continue;
         named = s->key;
         n = strlen(named);
-        if (count++ < 8 && used < sizeof names)
-            used += (size_t)snprintf(names + used, sizeof names - used, "%s%.80s",
-                                     used ? ", " : "", s->key);
+        nib_unused_key(&unused, s->key, 80);
     }
-    if (count)
-        nib_warn_code(ctx, "unused-key", "%s%zu key%s not used: %s%s", where, count,
-                      count == 1 ? "" : "s", names, count > 8 ? ", ..." : "");
+    snprintf(inside, sizeof inside, "%.500s: quantization_config", where);
+    nib_warn_unused_keys(ctx, inside, &unused);
 }

@@ -7,10 +7,10 @@
 
 #include "quant/weight_settings.h"
 
-/* One warning (unused-key) for the keys of `config` that `known` does not have, NULL at its end.
- * An entry is a path ("bits"), in which "*" stands for any name and "#" for any number; "**" at the
- * end means all that is inside.  It knows what it lies in too.  The members of a key that is named
- * are not. */
+/* One warning (unused-key) for the keys of `config`, the quantization_config of the file `where`,
+ * that `known` does not have, NULL at its end.  An entry is a path ("bits"), in which "*" stands
+ * for any name and "#" for any number; "**" at the end means all that is inside.  It knows what it
+ * lies in too.  The members of a key that is named are not. */
 void nib_warn_unused_settings(nib_ctx *ctx, const nib_setting *config, const char *where,
                               const char *const *known);
 

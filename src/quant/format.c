@@ -194,7 +194,7 @@ nib_status nib_held_stored(nib_ctx *ctx, const nib_setting *config, const char *
         *out = (nib_held){ .format = formats[i] };
         status = formats[i]->read_config(ctx, config, place, out, err);
         if (!status && formats[i]->config_keys)
-            nib_warn_unused_settings(ctx, config, place, formats[i]->config_keys);
+            nib_warn_unused_settings(ctx, config, where, formats[i]->config_keys);
         return status;
     }
     if (status) return status;
