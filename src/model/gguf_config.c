@@ -119,7 +119,7 @@ static void set_yarn(nib_gguf_config *c, double factor)
         { "rope.scaling.yarn_attn_factor", "attention_factor" },
     };
     double extrapolated = nib_gguf_get(c, "rope.scaling.yarn_ext_factor", 1);
-    double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1;
+    double usual = nib_gguf_yarn_length(factor);
     double attention = attention_factor(c, usual, usual);
 
     if (extrapolated >= 0 && extrapolated != 1) /* below 0: not set */

@@ -208,6 +208,8 @@ void nib_gguf_llama_finish(nib_gguf_config *c); /* attention_bias, mlp_bias wher
 /* The feed-forward part's width, of its tensor: converters write 4 * width as the key of some
  * families, whatever their models have. */
 void nib_gguf_set_inner(nib_gguf_config *c, const char *key);
+/* How many times as long yarn makes what is rotated, in llama.cpp whatever yarn_attn_factor is. */
+double nib_gguf_yarn_length(double factor);
 /* rope.dimension_count as the fraction of a head that `key` is. */
 void nib_gguf_set_partial(nib_gguf_config *c, const char *key);
 

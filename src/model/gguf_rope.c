@@ -106,11 +106,12 @@ static nib_status put_longrope(nib_gguf_keys *k, const nib_rope *rope, nib_error
                   : copy_divisors(k, "rope_factors_short.weight", "short_factor", rope, err);
 }
 
-/* llama.cpp makes what is rotated .1 ln(factor) + 1 times as long, whatever yarn_attn_factor is,
- * and multiplies that by attn_factor. */
+double nib_gguf_yarn_length(double factor) { return factor > 1 ? 0.1 * log(factor) + 1 : 1; }
+
+/* llama.cpp multiplies that by attn_factor. */
 static void put_length(const nib_gguf_keys *k, const nib_rope *rope, double factor)
 {
-    double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1, length = (double)rope->attention_factor;
+    double usual = nib_gguf_yarn_length(factor), length = (double)rope->attention_factor;
 
     if (!k->n->family->mscales && fabs(length - usual) > 1e-6 * usual)
         nib_gguf_put_key(k, "rope.scaling.attn_factor", NIB_GGUF_F32, length / usual);
