@@ -1,9 +1,9 @@
 # nibble - GNU make.  `make help` lists what it can do.
 #
 # Every .c below src/ goes into build/libnibble.a, cli/ into build/nibble.  A file
-# named *_avx2.c, *_avx512.c or *_avx512bf16.c gets the flags of its instruction set;
-# *_avx512bf16.c is built a second time with its one instruction emulated
-# (NIB_EMULATE_BF16), so that every AVX-512 machine can test it.  EMULATE=avx512 builds all of
+# named *_avx2.c, *_avx512.c, *_avx512bf16.c or *_amx.c gets the flags of its instruction set;
+# *_avx512bf16.c and *_amx.c are built a second time with their instructions emulated
+# (NIB_EMULATE_BF16, NIB_EMULATE_AMX), so that every AVX-512 machine can test them.  EMULATE=avx512 builds all of
 # them from AVX2 (tests/support/emulate_avx512.h), so that every AVX2 machine can.
 #
 # CC, AR, CFLAGS, CPPFLAGS, LDFLAGS, LDLIBS and PKG_CONFIG are the user's, from the environment
@@ -67,6 +67,7 @@ FLAGS_avx512     := $(FLAGS_avx2) -include tests/support/emulate_avx512.h
 FLAGS_avx512bf16 := $(FLAGS_avx512)
 NIB_CPPFLAGS += -DNIB_EMULATE_AVX512
 endif
+FLAGS_amx := $(FLAGS_avx512) -mamx-tile -mamx-bf16
 
 # One body in place of one for each constant, where an instruction is a function or is checked.
 NIB_CPPFLAGS += $(if $(SAN)$(EMULATE),-DNIB_ONE_BODY)
@@ -76,20 +77,22 @@ NIB_PIC := -fPIC -fno-semantic-interposition
 
 LIB_SRC  := $(sort $(wildcard src/*/*.c))
 ifneq ($(ARCH),x86_64)
-LIB_SRC  := $(filter-out %_avx2.c %_avx512.c %_avx512bf16.c,$(LIB_SRC))
+LIB_SRC  := $(filter-out %_avx2.c %_avx512.c %_avx512bf16.c %_amx.c,$(LIB_SRC))
 endif
 CLI_SRC  := $(sort $(wildcard cli/*.c))
 TEST_SRC := $(sort $(wildcard tests/*/test_*.c))
 BENCH_SRC := $(sort $(wildcard bench/bench_*.c))
 BF16_SRC := $(filter %_avx512bf16.c,$(LIB_SRC))
+AMX_SRC  := $(filter %_amx.c,$(LIB_SRC))
 
 SONAME   := libnibble.so.$(SOVERSION)
 SHARED   := $(BUILD)/libnibble.so.$(VERSION)
-LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BF16_SRC:%_avx512bf16.c=$(BUILD)/%_avx512bf16emu.o)
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BF16_SRC:%_avx512bf16.c=$(BUILD)/%_avx512bf16emu.o) \
+            $(AMX_SRC:%_amx.c=$(BUILD)/%_amxemu.o)
 CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
 BENCH_SUPPORT_SRC := $(wildcard bench/support/*.c)
 ifneq ($(ARCH),x86_64)
-BENCH_SUPPORT_SRC := $(filter-out %_avx2.c %_avx512.c %_avx512bf16.c,$(BENCH_SUPPORT_SRC))
+BENCH_SUPPORT_SRC := $(filter-out %_avx2.c %_avx512.c %_avx512bf16.c %_amx.c,$(BENCH_SUPPORT_SRC))
 endif
 BENCH_SUPPORT := $(BENCH_SUPPORT_SRC:%.c=$(BUILD)/%.o)
 SUPPORT_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
@@ -101,7 +104,7 @@ isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1)))))) $(call 
 # AVX-512's intrinsics are many small functions: with a sanitizer one file takes six minutes at -O3.
 # What this machine cannot run is not watched either.
 HERE := $(if $(filter avx512bw,$(shell grep -m1 ^flags /proc/cpuinfo 2>/dev/null)),avx512)
-light = $(if $(and $(SAN),$(findstring _avx512,$(1))),-O1 $(if $(HERE),,-fno-sanitize=all))
+light = $(if $(and $(SAN),$(findstring _avx512,$(1))$(findstring _amx,$(1))),-O1 $(if $(HERE),,-fno-sanitize=all))
 
 .PHONY: all lib examples demo demo-classify demo-cycle test test-emulated run-emulated test-threads \
         run-threads test-sanitized warnings compiled coverage tidy bench bench-peers fuzz fuzzers \
@@ -179,6 +182,11 @@ $(BUILD)/%_avx512bf16emu.o: %_avx512bf16.c
 	@echo "  CC      $<, emulated"
 	@$(COMPILE) $(NIB_PIC) $(FLAGS_avx512) $(call light,$<) -DNIB_EMULATE_BF16 \
 	  -MMD -MP -c -o $@ $<
+
+$(BUILD)/%_amxemu.o: %_amx.c
+	@mkdir -p $(@D)
+	@echo "  CC      $<, emulated"
+	@$(COMPILE) $(NIB_PIC) $(FLAGS_avx512) $(call light,$<) -DNIB_EMULATE_AMX -MMD -MP -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

@@ -8,7 +8,7 @@ build=$1
 command -v "${GCOVR:-gcovr}" >/dev/null ||
     { echo "coverage: no gcovr (apt-get install gcovr)"; exit 1; }
 kinds=$({ grep -oE 'avx512bf16|avx512' /proc/cpuinfo || true; } | sort -u)
-leave=(--exclude '.*_avx512bf16(emu)?\.c')
+leave=(--exclude '.*_avx512bf16(emu)?\.c' --exclude '.*_amx(emu)?\.c')
 [[ $kinds == *avx512* ]] || leave+=(--exclude '.*_avx512\.c')
 report() { # lines or branches, as "percent reached all name"
     "${GCOVR:-gcovr}" --root . --object-directory "$build" --filter 'src/' --filter 'cli/' \

@@ -95,6 +95,7 @@ double bench_peak(nib_ctx *ctx, nib_dtype type)
     if (cpu & NIB_CPU_AVX2) p.loop.loop = bench_loop_avx2;
     if (cpu & NIB_CPU_AVX512) p.loop.loop = bench_loop_avx512;
     if (type == NIB_BF16 && cpu & NIB_CPU_AVX512BF16) p.loop.loop = bench_loop_avx512bf16;
+    if (type == NIB_BF16 && cpu & NIB_CPU_AMX) p.loop.loop = bench_loop_amx;
 #endif
     one = p.loop.loop(1);
     return one * (double)p.loop.rounds * nib_threads(ctx) / bench_best(8, run_loops, &p);

@@ -48,7 +48,8 @@ void *bench_numbers(nib_dtype type, size_t count,
 void *bench_bytes(size_t count, uint32_t seed);
 
 typedef double bench_loop_fn(uint64_t rounds); /* the operations that were done */
-bench_loop_fn bench_loop_ref, bench_loop_avx2, bench_loop_avx512, bench_loop_avx512bf16;
+bench_loop_fn bench_loop_ref, bench_loop_avx2, bench_loop_avx512, bench_loop_avx512bf16,
+    bench_loop_amx;
 typedef uint64_t bench_read_fn(const void *bytes, size_t count);
 bench_read_fn bench_read_ref, bench_read_avx2;
 

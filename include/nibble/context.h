@@ -38,7 +38,7 @@ typedef struct nib_ctx_options {
      * for. */
     int threads;
     /* NULL: the best the processor and the operating system have, lowered by the
-     * environment's NIBBLE_ISA; else "ref", "avx2", "avx512" or "avx512bf16". */
+     * environment's NIBBLE_ISA; else "ref", "avx2", "avx512", "avx512bf16" or "amx". */
     const char *isa;
     /* Every warning of a job's preparation makes the job fail before it runs. */
     bool strict;

@@ -41,8 +41,8 @@ static nib_status choose_cpu(nib_ctx *ctx, nib_error *err)
     ctx->cpu = has;
     if (!isa || !*isa) return NIB_OK;
     if (!nib_cpu_from_name(isa, &wanted))
-        return nib_fail(err, NIB_E_INVALID, "%s: '%s' is not one of ref, avx2, avx512, avx512bf16",
-                        from, isa);
+        return nib_fail(err, NIB_E_INVALID,
+                        "%s: '%s' is not one of ref, avx2, avx512, avx512bf16, amx", from, isa);
     if ((has & wanted) != wanted)
         return nib_fail(err, NIB_E_INVALID, "%s: %s is asked for, but this machine has %s", from,
                         isa, nib_cpu_name(has));

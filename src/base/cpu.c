@@ -3,6 +3,8 @@
 
 #if NIB_ARCH_X86
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* The registers that the operating system saves on a switch (XCR0). */
 static uint64_t saved_state(void)
@@ -12,8 +14,21 @@ static uint64_t saved_state(void)
     return (uint64_t)hi << 32 | lo;
 }
 
+/* Linux lends the tiles to a process that asks (arch_prctl(2), ARCH_REQ_XCOMP_PERM): a thread that
+ * uses them costs 8 KiB more to switch. */
+static bool may_use_tiles(void)
+{
+#if defined(__linux__)
+    enum { REQUEST = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
 uint32_t nib_cpu_detect(void)
 {
+    const uint32_t tiles = 1u << 22 | 1u << 24; /* AMX-BF16, AMX-TILE */
     const uint32_t avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     uint32_t a, b, c, d, cpu = 0;
     uint64_t saved;
@@ -27,6 +42,9 @@ uint32_t nib_cpu_detect(void)
         cpu |= NIB_CPU_AVX512;
     if ((cpu & NIB_CPU_AVX512) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5))
         cpu |= NIB_CPU_AVX512BF16;
+    if ((cpu & NIB_CPU_AVX512BF16) && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+        (d & tiles) == tiles && (saved & 0x60000) == 0x60000 && may_use_tiles())
+        cpu |= NIB_CPU_AMX;
 #ifdef NIB_EMULATE_AVX512 /* a test's build: their kernels are made of AVX2 instructions */
     if (cpu) cpu |= NIB_CPU_AVX512 | NIB_CPU_AVX512BF16;
 #endif
@@ -41,6 +59,7 @@ static const struct { const char *name; uint32_t cpu; } levels[] = {
     { "avx2", NIB_CPU_AVX2 },
     { "avx512", NIB_CPU_AVX2 | NIB_CPU_AVX512 },
     { "avx512bf16", NIB_CPU_AVX2 | NIB_CPU_AVX512 | NIB_CPU_AVX512BF16 },
+    { "amx", NIB_CPU_AVX2 | NIB_CPU_AVX512 | NIB_CPU_AVX512BF16 | NIB_CPU_AMX },
 };
 
 const char *nib_cpu_name(uint32_t cpu)

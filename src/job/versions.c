@@ -28,7 +28,7 @@ const char *nib_instruction_set(size_t i)
 {
     static const struct { uint32_t bit; const char *name; } known[] = {
         { NIB_CPU_AVX2, "avx2" }, { NIB_CPU_AVX512, "avx512" },
-        { NIB_CPU_AVX512BF16, "avx512bf16" },
+        { NIB_CPU_AVX512BF16, "avx512bf16" }, { NIB_CPU_AMX, "amx" },
     };
     uint32_t cpu = nib_cpu_detect();
 

@@ -3,7 +3,7 @@
 
 nib_kernels nib_kernels_for(uint32_t cpu)
 {
-    nib_kernels k = { 0 };
+    nib_kernels k = { .bf16_depth = cpu & NIB_CPU_AMX ? 512 : 2048 };
 #define KERNEL(op, variant, needs) \
     if ((cpu & (needs)) == (needs)) k.op = nib_##op##_##variant;
 #include "kernel/list.h"

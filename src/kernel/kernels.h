@@ -35,6 +35,8 @@ typedef struct nib_kernels {
 #define KERNEL_OP(op) nib_##op##_fn *op;
 #include "kernel/ops.h"
 #undef KERNEL_OP
+    size_t bf16_depth; /* terms at a time that gemm_bf16 is to have: so many of a panel stay in the
+                          cache that it reads them from */
 } nib_kernels;
 
 #define KERNEL(op, variant, needs) nib_##op##_fn nib_##op##_##variant;

@@ -21,4 +21,5 @@ KERNEL(interleave, avx512, NIB_CPU_AVX512)
 KERNEL(dot, avx2, NIB_CPU_AVX2)
 KERNEL(dot, avx512, NIB_CPU_AVX512)
 KERNEL(gemm_bf16, avx512bf16, NIB_CPU_AVX512BF16)
+KERNEL(gemm_bf16, amx, NIB_CPU_AMX)
 #endif

@@ -40,7 +40,9 @@ void nib_panel4_back_f32_avx512(const nib_codes4 *c, size_t rows, bool rounded, 
     for (size_t r = 0; r < rows; r++) {
         __m512i codes = _mm512_castsi128_si512(
             _mm_loadu_si128((const __m128i *)(const void *)(c->codes + r * c->stride)));
-        V scaled = v_mul(table, v_set(c->scales[r])); /* all sixteen values of the row at once */
+        V scaled;
+        if (r % 2 == 0) fetch_rows(c, r);
+        scaled = v_mul(table, v_set(c->scales[r])); /* all sixteen values of the row at once */
         if (rounded) scaled = v_rounded(NIB_BF16, scaled);
         v_store(panel + r * NIB_STRIP,
                 _mm512_permutexvar_ps(

@@ -6,6 +6,15 @@
 #include "kernel/kernels.h"
 #include "kernel/simd.h"
 
+enum { ROWS_AHEAD = 16 }; /* of codes: a row is a line or two here, far from the next */
+
+/* Backward: two rows' codes, before they are needed. */
+NIB_INLINE void fetch_rows(const nib_codes4 *c, size_t row)
+{
+    for (size_t i = row + ROWS_AHEAD; i < row + ROWS_AHEAD + 2; i++)
+        _mm_prefetch((const char *)c->codes + i * c->stride, _MM_HINT_T0);
+}
+
 NIB_INLINE __m512i rows_of_codes(const uint8_t *p,
                                  size_t stride) /* rows 0, 4, 8, 12: 16 bytes each */
 {

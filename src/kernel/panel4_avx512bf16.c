@@ -61,6 +61,7 @@ void NIB_PAIRS_VARIANT(panel4_back_bf16)(const nib_codes4 *c, size_t rows, uint1
     const V table = v_load(c->table);
 
     for (size_t r = 0; r < rows; r += 2) {
+        fetch_rows(c, r);
         __m512i even = row_values(c->codes + r * c->stride, row_table(table, c->scales[r]));
         __m512i odd = row_values(c->codes + (r + 1) * c->stride,
                                  row_table(table, c->scales[r + 1]));

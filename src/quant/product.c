@@ -18,8 +18,7 @@ enum {
                            for itself */
     MANY_PANELS = 8,    /* a thread: as many are divided evenly enough */
     TILES_EACH = 4,     /* of a thread, at least, when a tile takes several panels */
-    DEPTH_F32 = 1024,
-    DEPTH_BF16 = 2048, /* k at a time: a panel of at most 256 KiB */
+    DEPTH_F32 = 1024,  /* k at a time: a panel of at most 256 KiB, as are those of bfloat16 */
     PIECE = 256,       /* of k that the generic packers decode at a time: 32 KiB of values */
     UNIT = 256         /* blocks of k are whole multiples of it, as are blocks of the schemes */
 };
@@ -215,12 +214,17 @@ static void store(const product *p, const tile *t)
     }
 }
 
-static size_t most_depth(const product *p) { return p->pairs ? DEPTH_BF16 : DEPTH_F32; }
+static size_t most_depth(const product *p) { return p->pairs ? p->k->bf16_depth : DEPTH_F32; }
 
-/* Terms of the next block: the depth is split evenly, in whole units of low-bit schemes. */
+/* Terms of the next block: the depth is split evenly, in whole units of low-bit schemes.  A small
+ * rest is no block: sums are read and written again for each. */
 static size_t block_depth(const product *p, size_t left)
 {
-    return nib_min(left, nib_round_up(nib_ceil_div(left, nib_ceil_div(left, most_depth(p))), UNIT));
+    size_t most = most_depth(p);
+
+    if (left <= most + most / 4 && left * nib_pack_value_bytes(kind_of(p)) * COLUMNS <= panel_bytes())
+        return left;
+    return nib_min(left, nib_round_up(nib_ceil_div(left, nib_ceil_div(left, most)), UNIT));
 }
 
 /* Sums (+)= x W over `depth` terms and the `wide` columns of one panel, n from the tile's first;

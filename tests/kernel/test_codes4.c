@@ -32,7 +32,7 @@ static bool next_packers(size_t *i, bool *emulated, packers *p)
     p->name = test_next_variant(i, &p->k);
     if (!p->name) return false;
     *emulated = strcmp(p->name, "avx512") == 0;
-    p->flushes = strcmp(p->name, "avx512bf16") == 0;
+    p->flushes = strcmp(p->name, "avx512bf16") == 0 || strcmp(p->name, "amx") == 0;
     return true;
 }
 

@@ -222,6 +222,8 @@ static void check_rows(const nib_kernels *k, const char *name, size_t n)
 
 static void check_all(const nib_kernels *k, const char *name)
 {
+    size_t kept = test_guarded_count();
+
     for (size_t rows = 1; rows <= 5; rows++)
         for (size_t blocks = 1; blocks <= 9; blocks++)
             for (unsigned way = 0; way < 4; way++)
@@ -232,6 +234,7 @@ static void check_all(const nib_kernels *k, const char *name)
         check_together(k, name, 2, blocks, blocks % 2);
     for (size_t n = 1; n <= 200; n += n < 140 ? 1 : 7) check_rows(k, name, n);
     if (k->dot4_fixed) check_fixed_ends(k, name);
+    test_free_guarded(kept);
 }
 
 static void test_variants(void)

@@ -6,7 +6,7 @@
 #include "variants.h"
 
 #if NIB_ARCH_X86
-nib_gemm_bf16_fn nib_gemm_bf16_avx512bf16emu; /* only tests know it */
+nib_gemm_bf16_fn nib_gemm_bf16_avx512bf16emu, nib_gemm_bf16_amxemu; /* only tests know them */
 #endif
 
 /* c = a panel, or c += a panel, in double. */
@@ -93,12 +93,16 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, si
 
 static void check_sizes(const gemm *g)
 {
+    static const size_t depths[] = { 2, 12, 64, 74 }; /* a step of tiles has 32 */
+
     for (size_t M = 1; M <= 115; M += M < 30 ? 1 : 9)
         for (size_t N = g->f32 ? 16 : 32; N <= 96; N += g->f32 ? 48 : 64)
-            for (size_t K = 2; K <= 12; K += 10) {
-                ending how = (M + K / 10) % ENDINGS;
-                check_gemm(g, M, N, K, K == 12, M % 3 * 4, how);
-                if (g->f32) check_gemm(g, M, N, K + 1, K != 12, M % 2 * 3, (how + 2) % ENDINGS);
+            for (size_t d = 0; d < NIB_COUNT(depths); d++) {
+                size_t K = depths[d], held = test_guarded_count();
+                ending how = (M + d) % ENDINGS;
+                check_gemm(g, M, N, K, d % 2, M % 3 * 4, how);
+                if (g->f32) check_gemm(g, M, N, K + 1, d % 2 == 0, M % 2 * 3, (how + 2) % ENDINGS);
+                test_free_guarded(held);
             }
 }
 
@@ -122,8 +126,11 @@ static void test_bfloat16(void)
         g.bf16 = k.gemm_bf16;
         if (g.bf16) check_sizes(&g);
 #if NIB_ARCH_X86
-        g.bf16 = nib_gemm_bf16_avx512bf16emu;
-        if (strcmp(g.name, "avx512") == 0) check_sizes(&g);
+        if (strcmp(g.name, "avx512") != 0) continue;
+        g = (gemm){ .name = "emulated pairs", .bf16 = nib_gemm_bf16_avx512bf16emu };
+        check_sizes(&g);
+        g = (gemm){ .name = "emulated tiles", .bf16 = nib_gemm_bf16_amxemu };
+        check_sizes(&g);
 #endif
     }
 }

@@ -9,7 +9,7 @@
 #include "quant/product.h"
 #include "test.h"
 
-nib_gemm_bf16_fn nib_gemm_bf16_avx512bf16emu; /* only tests know it */
+nib_gemm_bf16_fn nib_gemm_bf16_avx512bf16emu, nib_gemm_bf16_amxemu; /* only tests know them */
 
 typedef struct shape { size_t rows, out, in, rank; } shape;
 static const shape shapes[] = {
@@ -123,7 +123,7 @@ static void check_kernels(nib_kernels k, const char *name)
             double near = how & ROUNDED ? 1.0 / 256 : 0;
             problem p;
             float *y, *again, *alone;
-            size_t wide, last;
+            size_t wide, last, kept = test_guarded_count();
 
             if (how & ROUNDED && !(how & BFLOAT16)) continue;
             p = make(one, shapes[i], back);
@@ -160,12 +160,13 @@ static void check_kernels(nib_kernels k, const char *name)
                       "%s shape %zu way %d: a row alone differs", name, i, how);
             }
             nib_weight_destroy(one, p.weight);
+            test_free_guarded(kept);
         }
 }
 
 static void test_variants(void)
 {
-    static const char *const names[] = { "ref", "avx2", "avx512", "avx512bf16" };
+    static const char *const names[] = { "ref", "avx2", "avx512", "avx512bf16", "amx" };
     uint32_t has = nib_cpu_detect(), cpu;
 
     for (size_t i = 0; i < NIB_COUNT(names); i++)
@@ -173,7 +174,7 @@ static void test_variants(void)
             check_kernels(nib_kernels_for(cpu), names[i]);
 }
 
-/* The bfloat16 kernel with its one instruction emulated, on every AVX-512 machine. */
+/* The bfloat16 kernels with their instructions emulated, on every AVX-512 machine. */
 static void test_emulated(void)
 {
     nib_kernels k;
@@ -184,7 +185,9 @@ static void test_emulated(void)
     }
     k = nib_kernels_for(NIB_CPU_AVX2 | NIB_CPU_AVX512);
     k.gemm_bf16 = nib_gemm_bf16_avx512bf16emu;
-    check_kernels(k, "emulated");
+    check_kernels(k, "emulated pairs");
+    k.gemm_bf16 = nib_gemm_bf16_amxemu;
+    check_kernels(k, "emulated tiles");
 }
 
 static nib_operand operand(const float *x, size_t n, size_t ld, nib_dtype type)

@@ -120,7 +120,7 @@ void check_gradients_on(const char *isa, lab_build *build, int variant, const ch
 
 void check_gradients(lab_build *build, int count, const char *what)
 {
-    static const char *const names[] = { "ref", "avx2", "avx512", "avx512bf16" };
+    static const char *const names[] = { "ref", "avx2", "avx512", "avx512bf16", "amx" };
     uint32_t cpu;
 
     for (size_t i = 0; i < NIB_COUNT(names); i++)

@@ -6,7 +6,9 @@
 const char *test_next_variant(size_t *i, nib_kernels *k)
 {
     static const uint32_t levels[] = { NIB_CPU_AVX2, NIB_CPU_AVX2 | NIB_CPU_AVX512,
-                                       NIB_CPU_AVX2 | NIB_CPU_AVX512 | NIB_CPU_AVX512BF16 };
+                                       NIB_CPU_AVX2 | NIB_CPU_AVX512 | NIB_CPU_AVX512BF16,
+                                       NIB_CPU_AVX2 | NIB_CPU_AVX512 | NIB_CPU_AVX512BF16 |
+                                           NIB_CPU_AMX };
     uint32_t has = nib_cpu_detect();
 
     while (*i < NIB_COUNT(levels)) {
