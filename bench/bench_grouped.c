@@ -1,6 +1,7 @@
 /* bench_grouped.c - grouped integers, small floats and codebooks beside NF4: the product of rows,
  * forward and backward, and of one row from memory, a row for each form; what a form's reaches of
- * NF4's in the same run stands behind it.  `bench_grouped dots`: one row alone. */
+ * NF4's in the same run stands behind it.  `bench_grouped dots`: one row alone;
+ * `bench_grouped bfloat16`: products of rows in that type. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,12 +55,13 @@ static nib_weight *encoded(nib_ctx *ctx, const char *text, const float *values)
     return w;
 }
 
-/* The rates of one form; those of the first, NF4, are what the others are compared with. */
-static void bench_form(work *p, const char *text, int begin, double first[3])
+/* The rates of one form, of kinds begin to end; those of the first, NF4, are what the others are
+ * compared with. */
+static void bench_form(work *p, const char *text, int begin, int end, double first[3])
 {
     static const char *const names[] = { "forward", "backward", "one row" };
 
-    for (int i = begin; i < 3; i++) {
+    for (int i = begin; i < end; i++) {
         double seconds, amount = 2.0 * ROWS * SIDE * SIDE, rate;
         p->kind = i;
         p->args.rows = i == ONE_ROW ? 1 : ROWS;
@@ -94,18 +96,20 @@ int main(int argc, char **argv)
     float *values = bench_numbers(NIB_F32, (size_t)SIDE * SIDE, 7);
     work p = { .ctx = ctx, .k = nib_kernels_for(nib_ctx_cpu(ctx)) };
     double first[3] = { 0 };
+    const char *only = argc > 1 ? argv[1] : "";
+    nib_dtype type = strcmp(only, "bfloat16") == 0 ? NIB_BF16 : NIB_F32;
 
     p.scratch = bench_bytes(nib_product_scratch_bytes(ctx, SIDE, 0, ROWS) + 64, 1);
-    p.ready = bench_bytes(nib_operand_bytes(&p.k, NIB_F32, SIDE, ROWS) + 64, 1);
-    p.args = (nib_product_args){ .type = NIB_F32, .y_type = NIB_F32, .ldy = SIDE,
-                                 .x = { bench_numbers(NIB_F32, (size_t)ROWS * SIDE, 5), SIDE,
-                                        NIB_F32 },
+    p.ready = bench_bytes(nib_operand_bytes(&p.k, type, SIDE, ROWS) + 64, 1);
+    p.args = (nib_product_args){ .type = type, .y_type = type, .ldy = SIDE,
+                                 .x = { bench_numbers(type, (size_t)ROWS * SIDE, 5), SIDE, type },
                                  .y = bench_bytes((size_t)ROWS * SIDE * sizeof(float), 6) };
-    bench_title(ctx, "grouped integers, %d x %d, %d rows, float32", SIDE, SIDE, ROWS);
+    bench_title(ctx, "grouped integers, %d x %d, %d rows, %s", SIDE, SIDE, ROWS,
+                nib_dtype_name(type));
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         make_copies(&p, forms[i], values);
-        bench_form(&p, forms[i], argc > 1 && strcmp(argv[1], "dots") == 0 ? ONE_ROW : FORWARD,
-                   first);
+        bench_form(&p, forms[i], strcmp(only, "dots") == 0 ? ONE_ROW : FORWARD,
+                   type == NIB_F32 ? ONE_ROW + 1 : ONE_ROW, first);
         for (size_t c = 0; c < p.count; c++) nib_weight_destroy(ctx, p.copies[c]);
     }
     free((void *)(uintptr_t)p.args.x.x);

@@ -44,3 +44,22 @@ void nib_warn_unused_settings(nib_ctx *ctx, const nib_setting *config, const cha
     snprintf(inside, sizeof inside, "%.500s: quantization_config", where);
     nib_warn_unused_keys(ctx, inside, &unused);
 }
+
+void nib_note_unrounded(nib_ctx *ctx, const nib_setting *config, const char *where)
+{
+    const char *inputs = NULL, *cache = NULL;
+
+    for (const nib_setting *s = config; s && s->key; s++) {
+        if (!s->value) continue;
+        if (strstr(s->key, "/input_activations/")) inputs = "input_activations";
+        if (strcmp(s->key, "activation_scheme") == 0) inputs = "activation_scheme";
+        if (strncmp(s->key, "kv_cache_scheme/", 16) == 0) cache = "kv_cache_scheme";
+        if (strcmp(s->key, "kv_cache_quant_algo") == 0) cache = "kv_cache_quant_algo";
+    }
+    if (inputs)
+        nib_note(ctx, "%s: quantization_config: %s is without effect: inputs of linears stay in the "
+                 "compute type", where, inputs);
+    if (cache)
+        nib_note(ctx, "%s: quantization_config: %s is without effect: keys and values stay in the "
+                 "compute type", where, cache);
+}

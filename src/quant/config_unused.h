@@ -1,4 +1,4 @@
-/* config_unused.h - keys of a quantization_config that nobody reads.
+/* config_unused.h - keys of a quantization_config that nobody reads, and what is known and not done.
  *
  * Libraries write many that only tell how the file was made; each format lists them beside those
  * that it reads.  Any other may change what the weights mean, so it is named. */
@@ -13,5 +13,8 @@
  * lies in too.  The members of a key that is named are not. */
 void nib_warn_unused_settings(nib_ctx *ctx, const nib_setting *config, const char *where,
                               const char *const *known);
+/* A note where the config rounds inputs of linears or cached keys and values (W8A8, FP8's schemes):
+ * only weights are read so, and products are of the compute type. */
+void nib_note_unrounded(nib_ctx *ctx, const nib_setting *config, const char *where);
 
 #endif

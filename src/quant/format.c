@@ -195,6 +195,7 @@ nib_status nib_held_stored(nib_ctx *ctx, const nib_setting *config, const char *
         status = formats[i]->read_config(ctx, config, place, out, err);
         if (!status && formats[i]->config_keys)
             nib_warn_unused_settings(ctx, config, where, formats[i]->config_keys);
+        if (!status) nib_note_unrounded(ctx, config, where);
         return status;
     }
     if (status) return status;

@@ -112,12 +112,13 @@ static char warned[1000];
 static void keep_warning(void *user, nib_message_kind kind, const char *text)
 {
     (void)user;
-    if (kind == NIB_MESSAGE_WARNING && strstr(text, "not used"))
+    if ((kind == NIB_MESSAGE_WARNING && strstr(text, "not used")) ||
+        (kind == NIB_MESSAGE_NOTE && strstr(text, "without effect")))
         snprintf(warned, sizeof warned, "%s", text);
 }
 
 /* Keys that nobody reads are named, not what lies in them; those that only tell how the file was
- * made are not. */
+ * made are not.  What is read and not done is. */
 static void test_unused(void)
 {
 #define GROUP "\"config_groups\": {\"g\": {\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4"
@@ -135,6 +136,14 @@ static void test_unused(void)
           "1 key not used: bnb_4bit_rotated" },
         { "{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128], \"hadamard\": true}",
           "1 key not used: hadamard" },
+        { "{\"quant_method\": \"fp8\", \"activation_scheme\": \"dynamic\"}",
+          "activation_scheme is without effect: inputs of linears stay" },
+        { "{\"quant_method\": \"fp8\", \"kv_cache_scheme\": {\"num_bits\": 8}}",
+          "kv_cache_scheme is without effect: keys and values stay" },
+        { "{\"quant_method\": \"fp8\", \"activation_scheme\": null}", NULL },
+        { "{" PACKED GROUP "}, \"input_activations\": {\"num_bits\": 8}}}}",
+          "input_activations is without effect: inputs of linears stay" },
+        { "{" PACKED GROUP "}, \"input_activations\": null}}}", NULL },
         { "{" PACKED GROUP ", \"zp\": 1, \"observer_kwargs\": {\"a\": 1}}, \"extra\": [1]}}}",
           "2 keys not used: config_groups/g/weights/zp, config_groups/g/extra" },
         { "{" PACKED "\"config_groups\": {\"W4A16\": [\"Linear\"]}, \"ignore\": [\"lm_head\"]}",
