@@ -9,9 +9,9 @@
  * of scores and a query. */
 size_t nib_attention_scratch_bytes(size_t head_dim, size_t max_len)
 {
-    size_t wide = nib_round_up(head_dim, 16), keys = NIB_ATTENTION_KEYS,
+    size_t wide = nib_round_up(head_dim, 32), keys = NIB_ATTENTION_KEYS,
            queries = NIB_ATTENTION_QUERIES;
-    size_t tile = keys * wide * 4 + queries * wide * 5 + 3 * keys * queries + 5 * queries;
+    size_t tile = keys * wide * 4 + queries * wide * 5 + 5 * keys * queries + 5 * queries;
 
     return (nib_max(tile, nib_round_up(max_len, 16) + 2 * wide) + 64) * sizeof(float);
 }
