@@ -74,11 +74,20 @@ def python_with_peers():
 
 # --- llama.cpp ---
 
+def processor_lines():
+    with open("/proc/cpuinfo") as f:
+        return sorted({line for line in f if line.startswith(("model name", "flags", "Features"))})
+
+
+def llama_options():
+    """Without AMX: what gcc 12 makes of ggml's code for it ends with a segmentation fault."""
+    amx = any(" amx_tile" in line for line in processor_lines())
+    return LLAMA_OPTIONS + (("CMAKE_C_FLAGS=-mno-amx-tile", "CMAKE_CXX_FLAGS=-mno-amx-tile") if amx else ())
+
+
 def processor_tag():
     """Names the build: what GGML_NATIVE makes runs only where these flags are."""
-    with open("/proc/cpuinfo") as f:
-        lines = [line for line in f if line.startswith(("model name", "flags", "Features"))]
-    return hashlib.sha1("".join(sorted(set(lines))).encode()).hexdigest()[:8]
+    return hashlib.sha1("".join([*processor_lines(), *llama_options()]).encode()).hexdigest()[:8]
 
 
 def fetch_llama(python, work):
@@ -110,7 +119,7 @@ def llama_programs(python, work):
         if not shutil.which(tool):
             raise Missing(f"{tool}, which builds llama.cpp, is not installed (apt-get install cmake g++)")
     say("building llama.cpp (some minutes)")
-    run_quietly("cmake", ["cmake", "-S", source, "-B", build, *("-D" + o for o in LLAMA_OPTIONS)])
+    run_quietly("cmake", ["cmake", "-S", source, "-B", build, *("-D" + o for o in llama_options())])
     run_quietly("building llama.cpp", ["cmake", "--build", build, "--target", "llama-bench", "llama-quantize", "-j",
                                        str(len(os.sched_getaffinity(0)))])
     return programs
