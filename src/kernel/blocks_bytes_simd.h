@@ -108,9 +108,9 @@ NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t count)
 
 /* --- the dot --- */
 
-/* `count` blocks that follow one another, 8 or 2, a constant; x from the first of them on. */
-NIB_INLINE void add_blocks(size_t M, nib_block_kind kind, const uint8_t *b, size_t count,
-                           const nib_fixed_x x[4], fixed_sums s[4])
+/* `count` blocks that follow one another, 8 or 2, a constant; x from block `part` on. */
+NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_t part,
+                          size_t count, const nib_fixed_x x[4], fixed_sums s[4])
 {
     size_t bytes = nib_block_layout_of(kind).bytes;
     scales of = scales_of(kind, b, count);
@@ -118,55 +118,30 @@ NIB_INLINE void add_blocks(size_t M, nib_block_kind kind, const uint8_t *b, size
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
-        by[m] = in_pairs(_mm256_mul_ps(of.by, first_of(x[m].steps, count)));
-        s[m].off = _mm256_fmadd_ps(of.off, first_of(x[m].sums, count), s[m].off);
+        by[m] = in_pairs(_mm256_mul_ps(of.by, first_of(x[m].steps + part, count)));
+        s[m].off = _mm256_fmadd_ps(of.off, first_of(x[m].sums + part, count), s[m].off);
     }
 #pragma GCC unroll 4
     for (size_t p = 0; p < count / 2; p++) {
         pair codes = codes_of(kind, b + 2 * p * bytes);
 #pragma GCC unroll 4
-        for (size_t m = 0; m < M; m++)
-            s[m].products[p % 2] = _mm256_fmadd_ps(
-                split_sums(codes.first, codes.others, x[m].words + p * 2 * NIB_FIXED_BLOCK),
-                factor_of_pair(by[m], p), s[m].products[p % 2]);
-    }
-}
-
-NIB_INLINE void row_dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,
-                        const nib_fixed_x *x, float *y, size_t ldy)
-{
-    const size_t bytes = nib_block_layout_of(kind).bytes;
-    nib_fixed_x row[4];
-    fixed_sums sums[4];
-
-#pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++) {
-        row[m] = nib_fixed_row(x, m);
-        sums[m] = no_sums();
-    }
-    for (size_t b = 0, step; b < count; b += step, blocks += step * bytes) {
-        /* as constants: the loops over them are unrolled */
-        step = count - b >= NIB_FIXED_PARTS ? NIB_FIXED_PARTS : 2;
-        if (step == 2) {
-            add_blocks(M, kind, blocks, 2, row, sums);
-        } else {
-            for (size_t at = 0; at < NIB_FIXED_PARTS * bytes; at += 64)
-                _mm_prefetch((const char *)blocks + at + AHEAD, _MM_HINT_T0);
-            add_blocks(M, kind, blocks, NIB_FIXED_PARTS, row, sums);
+        for (size_t m = 0; m < M; m++) {
+            const int16_t *of_x = x[m].words + (part + 2 * p) * NIB_FIXED_BLOCK;
+            s[m].products[p % 2] = _mm256_fmadd_ps(split_sums(codes.first, codes.others, of_x),
+                                                   factor_of_pair(by[m], p), s[m].products[p % 2]);
         }
-#pragma GCC unroll 4
-        for (size_t m = 0; m < M; m++) row[m] = parts_on(row[m], step, 1);
     }
-#pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++) y[m * ldy] = total_of(&sums[m]);
 }
 
-NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const nib_block_rows *w,
-                    size_t rows, const nib_fixed_x *x, float *y, size_t ldy)
+/* Fewer than eight, an even number. */
+NIB_INLINE void add_rest(size_t M, nib_block_kind kind, const uint8_t *b, size_t part,
+                         size_t parts, const nib_fixed_x x[4], fixed_sums s[4])
 {
-    for (size_t i = 0; i < rows; i++)
-        row_dot(M, kind, count, nib_block_row(w, i), x, y + i, ldy);
+    for (size_t p = 0; p < parts; p += 2)
+        add_group(M, kind, b + p * nib_block_layout_of(kind).bytes, part + p, 2, x, s);
 }
+
+#include "kernel/blocks_rows.h"
 
 #define DOT(kind) NIB_WITH_ROWS(M, dot, kind, count, w, rows, x, y, ldy)
 

@@ -8,8 +8,6 @@
 #include "kernel/fixed_words.h"
 #include "kernel/kernels.h"
 
-enum { GROUP = NIB_FIXED_PARTS }; /* whose scales are made at a time */
-
 NIB_INLINE words of_unsigned(__m256i bytes)
 {
     return (words){ _mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16(bytes, 8) };
@@ -87,11 +85,11 @@ NIB_INLINE __m256 floats_of(__m128i bytes) /* the lower eight, unsigned */
 /* The half-precision numbers that `parts` blocks begin with, at most 8; 0 behind them. */
 NIB_INLINE __m256 numbers_of(const uint8_t *b, size_t bytes, size_t parts)
 {
-    uint16_t half[GROUP] = { 0 };
+    uint16_t half[NIB_FIXED_PARTS] = { 0 };
     __m128i all[2];
 
-    if (parts == GROUP) {
-        starts_of(b, bytes, GROUP, 2, all);
+    if (parts == NIB_FIXED_PARTS) {
+        starts_of(b, bytes, NIB_FIXED_PARTS, 2, all);
         return _mm256_cvtph_ps(all[0]);
     }
     for (size_t i = 0; i < parts; i++) half[i] = nib_load_le16(b + i * bytes);
@@ -201,15 +199,15 @@ NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t parts)
 /* --- the dot --- */
 
 /* by[]: scale times step of each part, or of each half of one. */
-NIB_INLINE void times_steps(nib_block_kind kind, const scales *s, const nib_fixed_x *x,
-                            size_t parts, float by[2 * GROUP])
+NIB_INLINE void times_steps(nib_block_kind kind, const scales *s, const float *of, size_t parts,
+                            float by[2 * NIB_FIXED_PARTS])
 {
-    __m256 steps = first_of(x->steps, parts), each[2];
+    __m256 steps = first_of(of, parts), each[2];
 
     if (halves_differ(kind)) {
         twice(steps, each);
         for (size_t h = 0; h < 2; h++)
-            _mm256_storeu_ps(by + GROUP * h, _mm256_mul_ps(s->scale[h], each[h]));
+            _mm256_storeu_ps(by + NIB_FIXED_PARTS * h, _mm256_mul_ps(s->scale[h], each[h]));
     } else {
         _mm256_storeu_ps(by, _mm256_mul_ps(s->scale[0], steps));
     }
@@ -218,71 +216,47 @@ NIB_INLINE void times_steps(nib_block_kind kind, const scales *s, const nib_fixe
 /* Eight parts' offsets times the sums of x. */
 NIB_INLINE __m256 add_offsets(nib_block_kind kind, const scales *s, const float *of, __m256 to)
 {
-    __m256 first = _mm256_loadu_ps(of), others = _mm256_loadu_ps(of + GROUP);
+    __m256 first = _mm256_loadu_ps(of), others = _mm256_loadu_ps(of + NIB_FIXED_PARTS);
 
     if (!halves_differ(kind))
         return _mm256_fmadd_ps(s->offset[0], _mm256_hadd_ps(first, others), to);
     return _mm256_fmadd_ps(s->offset[1], others, _mm256_fmadd_ps(s->offset[0], first, to));
 }
 
-/* Parts that follow one another, of one block where it has 256 values, at most 8; x from the first
- * of them on. */
-NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_t parts,
-                          const nib_fixed_x x[4], fixed_sums s[4])
+/* Parts that follow one another, of one block where it has 256 values, at most 8; x from part
+ * `part` on. */
+NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_t part,
+                          size_t parts, const nib_fixed_x x[4], fixed_sums s[4])
 {
     size_t bytes = nib_block_layout_of(kind).bytes, of = nib_block_layout_of(kind).values;
     scales by = scales_of(kind, b, parts);
-    float factors[4][2 * GROUP];
+    float factors[4][2 * NIB_FIXED_PARTS];
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
-        times_steps(kind, &by, &x[m], parts, factors[m]);
-        if (has_offset(kind)) s[m].off = add_offsets(kind, &by, x[m].sums, s[m].off);
+        times_steps(kind, &by, x[m].steps + part, parts, factors[m]);
+        if (has_offset(kind)) s[m].off = add_offsets(kind, &by, x[m].sums + 2 * part, s[m].off);
     }
 #pragma GCC unroll 8
     for (size_t p = 0; p < parts; p++) {
         words codes = codes_of(kind, of == NIB_BLOCK_PART ? b + p * bytes : b, p);
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) {
-            __m256 of_part = part_sums(codes, x[m].words + p * NIB_BLOCK_PART);
+            __m256 of_part = part_sums(codes, x[m].words + (part + p) * NIB_BLOCK_PART);
             __m256 by_part = part_factor(halves_differ(kind), factors[m], p);
             s[m].products[p % 2] = _mm256_fmadd_ps(of_part, by_part, s[m].products[p % 2]);
         }
     }
 }
 
-NIB_INLINE void row_dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,
-                        const nib_fixed_x *x, float *y, size_t ldy)
+/* Fewer than eight. */
+NIB_INLINE void add_rest(size_t M, nib_block_kind kind, const uint8_t *b, size_t part,
+                         size_t parts, const nib_fixed_x x[4], fixed_sums s[4])
 {
-    const nib_block_layout l = nib_block_layout_of(kind);
-    size_t parts = count * (l.values / NIB_BLOCK_PART), a_group = l.bytes * 256u / l.values;
-    nib_fixed_x row[4];
-    fixed_sums sums[4];
-
-#pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++) {
-        row[m] = nib_fixed_row(x, m);
-        sums[m] = no_sums();
-    }
-    for (size_t p = 0; p < parts; p += GROUP, blocks += a_group) {
-        for (size_t at = 0; at < a_group; at += 64)
-            _mm_prefetch((const char *)blocks + at + AHEAD, _MM_HINT_T0);
-        /* eight as a constant: the loop over them is unrolled, and their bits are known */
-        if (l.values == 256 || parts - p >= GROUP) add_group(M, kind, blocks, GROUP, row, sums);
-        else add_group(M, kind, blocks, parts - p, row, sums);
-#pragma GCC unroll 4
-        for (size_t m = 0; m < M; m++) row[m] = parts_on(row[m], GROUP, 2);
-    }
-#pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++) y[m * ldy] = total_of(&sums[m]);
+    add_group(M, kind, b, part, parts, x, s);
 }
 
-NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const nib_block_rows *w,
-                    size_t rows, const nib_fixed_x *x, float *y, size_t ldy)
-{
-    for (size_t i = 0; i < rows; i++)
-        row_dot(M, kind, count, nib_block_row(w, i), x, y + i, ldy);
-}
+#include "kernel/blocks_rows.h"
 
 #define DOT(kind) NIB_WITH_ROWS(M, dot, kind, count, w, rows, x, y, ldy)
 

@@ -54,13 +54,6 @@ NIB_INLINE float total_of(const fixed_sums *s)
     return sum_of(_mm256_sub_ps(_mm256_add_ps(s->products[0], s->products[1]), s->off));
 }
 
-/* A row of x from `parts` parts further on, of which each has `sums` sums. */
-NIB_INLINE nib_fixed_x parts_on(nib_fixed_x x, size_t parts, size_t sums)
-{
-    return (nib_fixed_x){ x.words + parts * NIB_FIXED_BLOCK, x.steps + parts,
-                          x.sums + parts * sums, 0 };
-}
-
 /* What those of part p are multiplied by; by: a factor for each part, or for each half of one. */
 NIB_INLINE __m256 part_factor(bool halves_differ, const float by[2 * NIB_FIXED_PARTS], size_t p)
 {
