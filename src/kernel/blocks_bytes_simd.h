@@ -66,17 +66,6 @@ NIB_INLINE pair codes_of(nib_block_kind kind, const uint8_t *b)
 
 /* --- scales --- */
 
-/* nib_e8m0_half() of each of eight bytes. */
-NIB_INLINE __m256 powers_of(__m128i bytes)
-{
-    __m256i e = _mm256_cvtepu8_epi32(bytes);
-    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
-    __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x200000), e);
-
-    return _mm256_castsi256_ps(_mm256_blendv_epi8(
-        normal, subnormal, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
-}
-
 /* Of eight blocks: what a code counts, and what is to be taken off for each. */
 typedef struct scales { __m256 by, off; } scales;
 
@@ -97,7 +86,7 @@ NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t count)
                                        _mm256_cvtph_ps(_mm_unpackhi_epi64(of[0], of[1]))) };
     case NIB_BLOCK_MXFP4:
         starts_of(b, bytes, count, 1, of);
-        by = powers_of(of[0]);
+        by = halves_of_powers(of[0]);
         return (scales){ by, _mm256_mul_ps(by, _mm256_set1_ps(-E2M1_LEAST)) };
     default:
         starts_of(b, bytes, count, 2, of);

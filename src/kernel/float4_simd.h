@@ -111,17 +111,6 @@ void NIB_VARIANT(float4_dot)(const nib_float4_row *r, size_t M, size_t n, const 
  * values are counted from -12 on, so that they are unsigned; 12 times the sums of x are taken off.
  * --- */
 
-/* Half of 2^(e - 127) for eight bytes: the bits of the whole power, that of 0 subnormal, halved. */
-NIB_INLINE __m256 halves_of_powers(const uint8_t *bytes)
-{
-    const __m256i least = _mm256_set1_epi32(0x400000);
-    __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)bytes));
-    __m256i nan = _mm256_cmpeq_epi32(e, _mm256_set1_epi32(255));
-    __m256 power = _mm256_castsi256_ps(_mm256_max_epi32(_mm256_slli_epi32(e, 23), least));
-
-    return _mm256_or_ps(_mm256_mul_ps(power, _mm256_set1_ps(0.5f)), _mm256_castsi256_ps(nan));
-}
-
 /* Halves of the scales of eight groups from g on; behind `count` of them any.  A table is read one
  * by one, for a gather of eight takes longer than the products of their codes. */
 NIB_INLINE __m256 halves_at(const nib_float4_row *r, size_t g, size_t count)
@@ -131,7 +120,11 @@ NIB_INLINE __m256 halves_at(const nib_float4_row *r, size_t g, size_t count)
     uint8_t some[8] = { 0 };
 
     if (count < 8) b = memcpy(some, b, count);
-    if (r->powers) return halves_of_powers(b);
+    if (r->powers) {
+        __m128i e = _mm_loadl_epi64((const __m128i *)(const void *)b);
+        __m256i nan = _mm256_cvtepi8_epi32(_mm_cmpeq_epi8(e, _mm_set1_epi8(-1)));
+        return _mm256_or_ps(halves_of_powers(e), _mm256_castsi256_ps(nan));
+    }
     if (r->e4m3 != 0) return _mm256_mul_ps(e4m3_256th(b), _mm256_set1_ps(256 * r->e4m3));
     return _mm256_setr_ps(of[b[0]], of[b[1]], of[b[2]], of[b[3]], of[b[4]], of[b[5]], of[b[6]],
                           of[b[7]]);
