@@ -32,6 +32,17 @@ NIB_INLINE words of_32(const uint8_t *qs, bool high)
                     _mm256_and_si256(_mm256_srli_epi16(bytes, 8), mask) };
 }
 
+/* Bits at .. at + 2 of each of 32 bytes, where they lie: codes times 1, 4, 16 or 64, by which
+ * scales_of_q2_k() divides. */
+NIB_INLINE words of_two_bits(const uint8_t *bytes, size_t at)
+{
+    const __m256i mask = _mm256_set1_epi16((short)(3 << at));
+    __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+
+    return (words){ _mm256_and_si256(all, mask),
+                    _mm256_and_si256(_mm256_srli_epi16(all, 8), mask) };
+}
+
 /* The codes of a part; those that the format counts from below 0 are taken from 0 on, and the
  * difference is in the offset.  kind and part are constants. */
 NIB_INLINE words codes_of(nib_block_kind kind, const uint8_t *b, size_t part)
@@ -42,7 +53,7 @@ NIB_INLINE words codes_of(nib_block_kind kind, const uint8_t *b, size_t part)
     switch (kind) {
     case NIB_BLOCK_Q8_0:
         return of_signed(_mm256_loadu_si256((const __m256i *)(const void *)(b + 2)));
-    case NIB_BLOCK_Q2_K: return of_unsigned(two_bits(quarter + 16, two, 0));
+    case NIB_BLOCK_Q2_K: return of_two_bits(quarter + 16, two);
     case NIB_BLOCK_Q3_K:
         return of_unsigned(_mm256_or_si256(two_bits(quarter + 32, two, 0), one_bit(b, part, 2)));
     case NIB_BLOCK_Q4_K: return of_32(b + 16 + part / 2 * 32, part % 2);
@@ -124,10 +135,14 @@ NIB_INLINE scales scales_of_k4(const uint8_t *b)
 
 NIB_INLINE scales scales_of_q2_k(const uint8_t *b)
 {
+    /* of_two_bits(): powers of two, so that nothing is rounded otherwise */
+    const __m256 in_place = _mm256_setr_ps(1, 1, 1 / 4.f, 1 / 4.f, 1 / 16.f, 1 / 16.f, 1 / 64.f,
+                                           1 / 64.f);
     __m128i all = _mm_loadu_si128((const __m128i *)(const void *)b);
     __m128i scale = _mm_and_si128(all, _mm_set1_epi8(15));
     __m128i offset = _mm_and_si128(_mm_srli_epi16(all, 4), _mm_set1_epi8(15));
-    __m256 d = _mm256_set1_ps(f16_at(b + 80)), least = _mm256_set1_ps(f16_at(b + 82));
+    __m256 d = _mm256_mul_ps(_mm256_set1_ps(f16_at(b + 80)), in_place);
+    __m256 least = _mm256_set1_ps(f16_at(b + 82));
 
     return (scales){ .scale = { _mm256_mul_ps(floats_of(scale), d),
                                 _mm256_mul_ps(floats_of(_mm_srli_si128(scale, 8)), d) },
