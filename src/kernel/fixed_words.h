@@ -76,7 +76,7 @@ NIB_INLINE __m256i e2m1_from_least(__m256i nibbles)
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), nibbles);
 }
 
-/* Half of 2^(e - 127) of each of eight bytes; 0 where that is subnormal: a block of zeros has e = 0,
+/* Half of 2^(e - 127) of each of eight bytes; 0 where that is subnormal: a block of zeros has e 0,
  * and with a subnormal number a product takes Intel's processors a hundred times as long. */
 NIB_INLINE __m256 halves_of_powers(__m128i bytes)
 {
