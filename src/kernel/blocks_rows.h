@@ -9,8 +9,7 @@
 
 enum { EACH_AHEAD = 2048 }; /* bytes of a row that are fetched before they are read */
 
-/* R rows, 1 or 2, a constant. */
-NIB_INLINE void rows_dot(size_t M, size_t R, nib_block_kind kind, size_t count,
+NIB_INLINE void rows_dot(size_t M, nib_block_kind kind, size_t count,
                          const uint8_t *const blocks[2], const nib_fixed_x *x, float *const y[2],
                          size_t ldy)
 {
@@ -27,7 +26,7 @@ NIB_INLINE void rows_dot(size_t M, size_t R, nib_block_kind kind, size_t count,
     }
     for (size_t p = 0, at = 0; p < parts; p += NIB_FIXED_PARTS, at += bytes) {
 #pragma GCC unroll 2
-        for (size_t r = 0; r < R; r++) {
+        for (size_t r = 0; r < 2; r++) {
             for (size_t i = 0; i < bytes; i += 64)
                 _mm_prefetch((const char *)blocks[r] + at + i + EACH_AHEAD, _MM_HINT_T0);
             /* eight as a constant: the loop over them is unrolled, and their bits are known */
@@ -37,21 +36,21 @@ NIB_INLINE void rows_dot(size_t M, size_t R, nib_block_kind kind, size_t count,
         }
     }
 #pragma GCC unroll 2
-    for (size_t r = 0; r < R; r++)
+    for (size_t r = 0; r < 2; r++)
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) y[r][m * ldy] = total_of(&sums[r][m]);
 }
 
+/* Of an odd number one row is taken twice, which costs less than a loop for it. */
 NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const nib_block_rows *w,
                     size_t rows, const nib_fixed_x *x, float *y, size_t ldy)
 {
-    size_t half = rows / 2;
+    size_t half = nib_ceil_div(rows, 2);
 
-    for (size_t i = 0; i < half; i++)
-        rows_dot(M, 2, kind, count,
-                 (const uint8_t *[]){ nib_block_row(w, i), nib_block_row(w, half + i) }, x,
-                 (float *[]){ y + i, y + half + i }, ldy);
-    for (size_t i = 2 * half; i < rows; i++)
-        rows_dot(M, 1, kind, count, (const uint8_t *[2]){ nib_block_row(w, i) }, x,
-                 (float *[2]){ y + i }, ldy);
+    for (size_t i = 0; i < half; i++) {
+        size_t other = nib_min(half + i, rows - 1);
+        rows_dot(M, kind, count,
+                 (const uint8_t *[]){ nib_block_row(w, i), nib_block_row(w, other) }, x,
+                 (float *[]){ y + i, y + other }, ldy);
+    }
 }

@@ -109,44 +109,50 @@ static nib_fixed_x arranged(const nib_kernels *k, nib_block_kind kind, size_t M,
     return nib_fixed_x_at(ready, in, 0, ld);
 }
 
+enum { FIXED_ROWS = 3, LDY = 4 };
+
 static void dot_fixed(const nib_kernels *k, nib_block_kind kind, size_t M, size_t count,
-                      const nib_block_rows *w, const nib_fixed_x *x, float *y)
+                      const nib_block_rows *w, size_t rows, const nib_fixed_x *x, float *y)
 {
-    if (nib_block_has_bytes(kind)) k->blocks_dot_bytes(kind, M, count, w, 2, x, y, 3);
-    else k->blocks_dot_fixed(kind, M, count, w, 2, x, y, 3);
+    if (nib_block_has_bytes(kind)) k->blocks_dot_bytes(kind, M, count, w, rows, x, y, LDY);
+    else k->blocks_dot_fixed(kind, M, count, w, rows, x, y, LDY);
 }
 
-/* Of two rows the second lies first.  In fixed point a value of x loses up to 2^-16 of the greatest
- * of its block. */
+/* Of three rows, in another order than they lie, and of fewer.  In fixed point a value of x loses
+ * up to 2^-16 of the greatest of its block. */
 static void check_fixed(const nib_kernels *k, const char *variant, nib_block_kind kind, size_t M,
                         size_t count)
 {
     const nib_block_layout *l = &nib_block_layouts[kind];
-    const uint32_t order[] = { 1, 0 };
+    const uint32_t order[FIXED_ROWS] = { 2, 0, 1 };
     size_t in = count * l->values;
-    uint8_t *blocks = random_blocks(kind, 2 * count);
+    uint8_t *blocks = random_blocks(kind, FIXED_ROWS * count);
     const nib_block_rows w = { blocks, count * l->bytes, order };
-    float *x = test_floats(M * in, 2), *values = test_guarded(2 * in * sizeof *values);
-    float *y = test_guarded(((M - 1) * 3 + 2) * sizeof *y), one[2];
+    float *x = test_floats(M * in, 2), *values = test_guarded(FIXED_ROWS * in * sizeof *values);
+    float *y = test_guarded(((M - 1) * LDY + FIXED_ROWS) * sizeof *y), few[FIXED_ROWS];
     nib_fixed_x all = arranged(k, kind, M, in, x, test_guarded(M * nib_fixed_bytes(in))), alone;
 
-    nib_blocks_decode_ref(kind, 2 * count, blocks, values);
-    dot_fixed(k, kind, M, count, &w, &all, y);
-    for (size_t i = 0; i < 2 * M; i++) {
-        const float *row = values + order[i % 2] * in, *of = x + i / 2 * in;
+    nib_blocks_decode_ref(kind, FIXED_ROWS * count, blocks, values);
+    dot_fixed(k, kind, M, count, &w, FIXED_ROWS, &all, y);
+    for (size_t i = 0; i < FIXED_ROWS * M; i++) {
+        size_t m = i / FIXED_ROWS, r = i % FIXED_ROWS;
+        const float *row = values + order[r] * in, *of = x + m * in;
         double sum = 0, size = 0;
         for (size_t t = 0; t < in; t++) {
             sum += (double)row[t] * (double)of[t];
             size += fabs((double)row[t]) * 2;
         }
-        CHECK(fabs((double)y[i / 2 * 3 + i % 2] - sum) <= 2e-5 * size + 1e-12,
+        CHECK(fabs((double)y[m * LDY + r] - sum) <= 2e-5 * size + 1e-12,
               "%s: %s, %zu blocks: %g, expected %g", variant, l->name, count,
-              (double)y[i / 2 * 3 + i % 2], sum);
-        if (i % 2) continue;
-        alone = nib_fixed_row(&all, i / 2);
-        dot_fixed(k, kind, 1, count, &w, &alone, one);
-        CHECK(memcmp(one, &y[i / 2 * 3], sizeof one) == 0,
-              "%s: %s: a row of %zu has other bits than alone", variant, l->name, M);
+              (double)y[m * LDY + r], sum);
+    }
+    for (size_t m = 0; m < M; m++) {
+        size_t rows = m % FIXED_ROWS + 1;
+        alone = nib_fixed_row(&all, m);
+        dot_fixed(k, kind, 1, count, &w, rows, &alone, few);
+        CHECK(memcmp(few, &y[m * LDY], rows * sizeof *few) == 0,
+              "%s: %s: %zu rows of %d, of x one of %zu, have other bits", variant, l->name, rows,
+              FIXED_ROWS, M);
     }
 }
 
