@@ -8,31 +8,49 @@
  *     dot64               sums of their products with 64 of x, by lanes
  *     step_of_block       what block b of a row of x is to be multiplied by
  *
- * and AHEAD, how many bytes are fetched before they are read. */
+ * Two rows are read side by side, half of all rows apart (blocks_rows.h says why). */
 #include "kernel/kernels.h"
+
+enum { EACH_AHEAD = 2048 }; /* bytes of a row that are fetched before they are read */
+
+/* Row r and, where R is 2, the one `apart` rows on. */
+NIB_INLINE void dot4_rows(size_t M, size_t R, const nib_dot4 *d, const table *t, size_t r,
+                          size_t apart, const x_type *x, size_t ldx, bool nested, float *y,
+                          size_t ldy)
+{
+    V sum[2][NIB_DOT_ROWS];
+
+    for (size_t m = 0; m < M; m++) sum[0][m] = sum[1][m] = v_zero();
+    for (size_t b = 0; b < d->blocks; b++) {
+        for (size_t i = 0; i < R; i++) {
+            size_t block = (r + i * apart) * d->blocks + b;
+            const uint8_t *codes = (const uint8_t *)d->codes + block * (NIB_DOT4_BLOCK / 2);
+            const values v = look_up64(t, codes);
+            const float scale = nib_dot4_scale(d, nested, block);
+            _mm_prefetch((const char *)codes + EACH_AHEAD, _MM_HINT_T0);
+            for (size_t m = 0; m < M; m++) {
+                const x_type *row = x + m * ldx;
+                V part = dot64(&v, row + b * NIB_DOT4_BLOCK);
+                sum[i][m] = v_fma(part, v_set(scale * step_of_block(row, d->blocks, b)),
+                                  sum[i][m]);
+            }
+        }
+    }
+    for (size_t i = 0; i < R; i++)
+        for (size_t m = 0; m < M; m++)
+            y[m * ldy + r + i * apart] = v_sum(sum[i][m]) * unit_of(t);
+}
 
 NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const x_type *x, size_t ldx, bool nested,
                      float *y, size_t ldy)
 {
     const table t = table_of(d->table);
-    const uint8_t *codes = d->codes;
-    size_t block = 0;
+    size_t half = d->rows / 2;
 
-    for (size_t r = 0; r < d->rows; r++) {
-        V sum[NIB_DOT_ROWS];
-        for (size_t m = 0; m < M; m++) sum[m] = v_zero();
-        for (size_t b = 0; b < d->blocks; b++, block++, codes += NIB_DOT4_BLOCK / 2) {
-            const values v = look_up64(&t, codes);
-            const float scale = nib_dot4_scale(d, nested, block);
-            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            for (size_t m = 0; m < M; m++) {
-                const x_type *row = x + m * ldx;
-                V part = dot64(&v, row + b * NIB_DOT4_BLOCK);
-                sum[m] = v_fma(part, v_set(scale * step_of_block(row, d->blocks, b)), sum[m]);
-            }
-        }
-        for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(sum[m]) * unit_of(&t);
-    }
+    for (size_t r = 0; r < half; r++)
+        dot4_rows(M, 2, d, &t, r, half, x, ldx, nested, y, ldy);
+    for (size_t r = 2 * half; r < d->rows; r++)
+        dot4_rows(M, 1, d, &t, r, 0, x, ldx, nested, y, ldy);
 }
 
 #define DOT4_VARIANT(name)                                                                         \

@@ -123,7 +123,7 @@ static void check_choices(const char *key, size_t count)
     snprintf(predictions, sizeof predictions, "%s/chosen.jsonl", test_tmpdir());
     REQUIRE(json_array_size(rows) == count);
     REQUIRE(NIBBLE(&e, "evaluate", test_data("models/pico"), "--generate", "--data", data,
-                   "--predictions", predictions, "--json"));
+                   "--predictions", predictions, "--json", "--compute-dtype", "float32"));
     REQUIRE(e.exit_code == 0, "%s", e.said);
     REQUIRE(report = json_loads(e.out, 0, NULL), "%s", e.out);
     REQUIRE(f = fopen(predictions, "r"));

@@ -19,7 +19,8 @@ static void train(const char *name, const char *steps, const char *rate, const c
     snprintf(out, sizeof out, "%s/runs/%s", test_tmpdir(), name);
     REQUIRE(NIBBLE(&e, "train", test_data("models/pico"), "--data", test_data("models/shop.jsonl"),
                    "-o", out, "--max-steps", steps, "--lr", rate, "--val-size", "0.1",
-                   "--logging-steps", "1", "--defaults", "peft", more));
+                   "--logging-steps", "1", "--defaults", "peft", "--compute-dtype", "float32",
+                   more));
     REQUIRE(e.exit_code == 0, "%s", e.said);
 }
 

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_THINGS = 16384, MOST_CONTEXTS = 256 };
+enum { MOST_THINGS = 24576, MOST_CONTEXTS = 256 };
 
 static struct {
     bool failed;
