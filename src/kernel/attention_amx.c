@@ -2,9 +2,9 @@
  * between them is attention_tile.h, in float.  Probabilities and slopes are rounded to bfloat16
  * where they are multiplied, as flash attention does in that type.
  *
- *     scores [key][query]   = keys, as rows                x queries, as columns of pairs of channels
- *     o, dq [query][...]   += probabilities, turned        x keys or values, as pairs of keys
- *     dk, dv [key][...]    += probabilities, as rows       x queries or do, as pairs of queries
+ *     scores [key][query]  = keys, as rows           x queries, as columns of pairs of channels
+ *     o, dq [query][...]  += probabilities, turned   x keys or values, as pairs of keys
+ *     dk, dv [key][...]   += probabilities, as rows  x queries or do, as pairs of queries
  *
  * A row that is not finite takes part as zeros where it would meet the zeros of those that do not
  * see it; who sees it gets NaN. */
@@ -33,7 +33,7 @@ typedef struct work {
     uint16_t *q_pairs, *o_pairs;        /* panels whose terms are queries */
     uint16_t *p;                        /* [KEYS, QUERIES] */
     uint32_t *pairs;                    /* [PAIRS, QUERIES] */
-    uint16_t *turned;                   /* [2][QUERIES][32]: the first 32 keys of each, the others */
+    uint16_t *turned;                   /* [2][QUERIES][32]: the first 32 keys of each, others */
 } work;
 
 /* The float spaces of a tile hold twice as many values of bfloat16. */

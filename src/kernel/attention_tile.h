@@ -1,5 +1,5 @@
-/* attention_tile.h - a tile of 64 queries by 64 keys: who sees whom in it, its scores, their softmax
- * and its slope.  Part of attention_simd.h and attention_amx.c, which make the products. */
+/* attention_tile.h - a tile of 64 queries by 64 keys: who sees whom in it, its scores, their
+ * softmax and its slope.  Part of attention_simd.h and attention_amx.c, which make the products. */
 #ifndef NIB_KERNEL_ATTENTION_TILE_H
 #define NIB_KERNEL_ATTENTION_TILE_H
 

@@ -57,9 +57,9 @@ void nib_note_unrounded(nib_ctx *ctx, const nib_setting *config, const char *whe
         if (strcmp(s->key, "kv_cache_quant_algo") == 0) cache = "kv_cache_quant_algo";
     }
     if (inputs)
-        nib_note(ctx, "%s: quantization_config: %s is without effect: inputs of linears stay in the "
-                 "compute type", where, inputs);
+        nib_note(ctx, "%s: quantization_config: %s is without effect: inputs of linears stay in "
+                 "the compute type", where, inputs);
     if (cache)
-        nib_note(ctx, "%s: quantization_config: %s is without effect: keys and values stay in the "
-                 "compute type", where, cache);
+        nib_note(ctx, "%s: quantization_config: %s is without effect: keys and values stay in "
+                 "the compute type", where, cache);
 }

@@ -1,4 +1,4 @@
-/* config_unused.h - keys of a quantization_config that nobody reads, and what is known and not done.
+/* config_unused.h - keys of a quantization_config that nobody reads, and what is read but not done.
  *
  * Libraries write many that only tell how the file was made; each format lists them beside those
  * that it reads.  Any other may change what the weights mean, so it is named. */

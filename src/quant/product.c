@@ -220,10 +220,9 @@ static size_t most_depth(const product *p) { return p->pairs ? p->k->bf16_depth 
  * rest is no block: sums are read and written again for each. */
 static size_t block_depth(const product *p, size_t left)
 {
-    size_t most = most_depth(p);
+    size_t most = most_depth(p), column = left * nib_pack_value_bytes(kind_of(p));
 
-    if (left <= most + most / 4 && left * nib_pack_value_bytes(kind_of(p)) * COLUMNS <= panel_bytes())
-        return left;
+    if (left <= most + most / 4 && column * COLUMNS <= panel_bytes()) return left;
     return nib_min(left, nib_round_up(nib_ceil_div(left, nib_ceil_div(left, most)), UNIT));
 }
 
