@@ -81,8 +81,10 @@ def processor_lines():
 
 def llama_options():
     """Without AMX: what gcc 12 makes of ggml's code for it ends with a segmentation fault."""
-    amx = any(" amx_tile" in line for line in processor_lines())
-    return LLAMA_OPTIONS + (("CMAKE_C_FLAGS=-mno-amx-tile", "CMAKE_CXX_FLAGS=-mno-amx-tile") if amx else ())
+    if not any(" amx_tile" in line for line in processor_lines()):
+        return LLAMA_OPTIONS
+    without = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+    return (*LLAMA_OPTIONS, "CMAKE_C_FLAGS=" + without, "CMAKE_CXX_FLAGS=" + without)
 
 
 def processor_tag():
