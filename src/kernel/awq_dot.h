@@ -13,7 +13,7 @@
 
 #include "kernel/fixed.h"
 
-enum { NIB_AWQ_STRIP = 64 }; /* outputs that are computed together */
+enum { NIB_AWQ_STRIP = 128 }; /* outputs that are computed together, at most */
 
 typedef struct nib_awq_group {
     const uint8_t *rows;         /* the words of input i, at rows + i * next, of any alignment */

@@ -23,12 +23,21 @@ enum { AHEAD = 4096 }; /* bytes that a loop fetches before it reads them */
 typedef __m512i W;
 NIB_INLINE W w_zero(void) { return _mm512_setzero_si512(); }
 NIB_INLINE W w_load(const void *p) { return _mm512_loadu_si512(p); }
+NIB_INLINE W w_load_first(const void *p, size_t quarters) /* 0 behind them */
+{
+    return _mm512_maskz_loadu_epi32(v_first(4 * quarters), p);
+}
 NIB_INLINE W w_repeat(__m128i quarter) { return _mm512_broadcast_i32x4(quarter); }
 NIB_INLINE W w_even(W bytes) { return _mm512_and_si512(bytes, _mm512_set1_epi16(255)); }
 NIB_INLINE W w_odd(W bytes) { return _mm512_srli_epi16(bytes, 8); }
 NIB_INLINE W w_shuffle(W table, W indices) { return _mm512_shuffle_epi8(table, indices); }
 NIB_INLINE W w_join_first(W low, W high) { return _mm512_unpacklo_epi8(low, high); }
 NIB_INLINE W w_join_second(W low, W high) { return _mm512_unpackhi_epi8(low, high); }
+NIB_INLINE W w_join16_first(W low, W high) { return _mm512_unpacklo_epi16(low, high); }
+NIB_INLINE W w_join16_second(W low, W high) { return _mm512_unpackhi_epi16(low, high); }
+/* Of each quarter of four floats those at even places of a, then of b; and at odd ones. */
+NIB_INLINE V v_evens(V a, V b) { return _mm512_shuffle_ps(a, b, 0x88); }
+NIB_INLINE V v_odds(V a, V b) { return _mm512_shuffle_ps(a, b, 0xdd); }
 NIB_INLINE W w_products(W a, W b) { return _mm512_madd_epi16(a, b); } /* sums of two */
 NIB_INLINE W w_add(W a, W b) { return _mm512_add_epi32(a, b); }
 NIB_INLINE W w_add16(W a, W b) { return _mm512_add_epi16(a, b); }
@@ -90,12 +99,21 @@ enum { AHEAD = 2048 };
 typedef __m256i W;
 NIB_INLINE W w_zero(void) { return _mm256_setzero_si256(); }
 NIB_INLINE W w_load(const void *p) { return _mm256_loadu_si256((const W *)p); }
+NIB_INLINE W w_load_first(const void *p, size_t quarters) /* one of two */
+{
+    (void)quarters;
+    return _mm256_zextsi128_si256(_mm_loadu_si128((const __m128i *)p));
+}
 NIB_INLINE W w_repeat(__m128i quarter) { return _mm256_broadcastsi128_si256(quarter); }
 NIB_INLINE W w_even(W bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi16(255)); }
 NIB_INLINE W w_odd(W bytes) { return _mm256_srli_epi16(bytes, 8); }
 NIB_INLINE W w_shuffle(W table, W indices) { return _mm256_shuffle_epi8(table, indices); }
 NIB_INLINE W w_join_first(W low, W high) { return _mm256_unpacklo_epi8(low, high); }
 NIB_INLINE W w_join_second(W low, W high) { return _mm256_unpackhi_epi8(low, high); }
+NIB_INLINE W w_join16_first(W low, W high) { return _mm256_unpacklo_epi16(low, high); }
+NIB_INLINE W w_join16_second(W low, W high) { return _mm256_unpackhi_epi16(low, high); }
+NIB_INLINE V v_evens(V a, V b) { return _mm256_shuffle_ps(a, b, 0x88); }
+NIB_INLINE V v_odds(V a, V b) { return _mm256_shuffle_ps(a, b, 0xdd); }
 NIB_INLINE W w_products(W a, W b) { return _mm256_madd_epi16(a, b); }
 NIB_INLINE W w_add(W a, W b) { return _mm256_add_epi32(a, b); }
 NIB_INLINE W w_add16(W a, W b) { return _mm256_add_epi16(a, b); }

@@ -82,6 +82,7 @@ static nib_status encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from
 const nib_scheme nib_grouped_scheme = {
     .name = "grouped", .decode_tile = nib_grouped_decode_tile, .destroy = destroy, .form = form,
     .finite = is_finite, .pack = nib_grouped_pack, .dot_kind = nib_grouped_dot_kind,
-    .dot_ready = nib_grouped_dot_ready, .dot = nib_grouped_dot, .describe = nib_grouped_describe,
+    .dot_ready = nib_grouped_dot_ready, .dot = nib_grouped_dot, .dot_wide = nib_grouped_dot_wide,
+    .describe = nib_grouped_describe,
     .parse = parse, .bytes = bytes, .encode = encode,
 };

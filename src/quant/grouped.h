@@ -140,6 +140,7 @@ nib_dot_kind nib_grouped_dot_kind(const nib_weight *w, const nib_kernels *k, nib
                                   nib_precision precision);
 void nib_grouped_dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind,
                            const void *x, void *ready);
+bool nib_grouped_dot_wide(const nib_weight *w);
 void nib_grouped_dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
                      const void *ready, size_t r0, size_t r1, float *y, size_t ldy);
 /* grouped_encode.c: round to nearest, as the maker's library does it, as nib_grouped_create() takes

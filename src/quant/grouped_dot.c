@@ -30,6 +30,8 @@ void nib_grouped_dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_ki
     else memcpy(ready, x, w->in * sizeof(float));
 }
 
+bool nib_grouped_dot_wide(const nib_weight *w) { return nib_as_grouped(w)->order == NIB_WORDS_OUT; }
+
 /* --- in fixed point --- */
 
 /* Words down the inputs: a row of them is read as far as a tile goes, a few rows at a time, for the
@@ -63,7 +65,8 @@ static void dot_down(const nib_grouped *q, const nib_kernels *k, size_t M, const
 static void dot_across(const nib_grouped *q, const nib_kernels *k, size_t M, const void *x,
                        size_t ldx, size_t o0, size_t count, float *sums)
 {
-    float scales[NIB_DOT_OUTPUTS], zeros[NIB_DOT_OUTPUTS], room[NIB_DOT_ROWS * NIB_DOT_OUTPUTS];
+    float scales[NIB_DOT_SUMS], zeros[NIB_DOT_SUMS];
+    float room[NIB_DOT_SUMS + NIB_DOT_ROWS * NIB_AWQ_STRIP];
     size_t in = q->base.in, step = q->groups > 1 ? q->group : in;
 
     for (size_t t = 0; t < in; t += step) {
@@ -95,12 +98,14 @@ static void dot_fixed(const nib_weight *w, const nib_kernels *k, size_t M, const
 static void dot_panels(const nib_weight *w, const nib_kernels *k, size_t M, const void *ready,
                        size_t r0, size_t r1, float *y, size_t ldy)
 {
-    float sums[NIB_DOT_ROWS * NIB_DOT_OUTPUTS]; /* [panel][M][32] */
+    float sums[NIB_DOT_SUMS]; /* [panel][M][32] */
+    size_t most = nib_grouped_dot_wide(w) ? NIB_DOT_SUMS / M / NIB_PANEL * NIB_PANEL
+                                          : NIB_DOT_OUTPUTS;
     size_t first, count;
 
     for (size_t r = r0; r < r1; r = first + count) {
         first = r / NIB_PANEL * NIB_PANEL;
-        count = nib_min(nib_round_up(r1, NIB_PANEL) - first, NIB_DOT_OUTPUTS);
+        count = nib_min(nib_round_up(r1, NIB_PANEL) - first, most);
         dot_fixed(w, k, M, ready, first, count, sums);
         for (size_t n = r; n < nib_min(r1, first + count); n++)
             for (size_t m = 0; m < M; m++)

@@ -19,7 +19,7 @@ typedef struct dots {
     const nib_product_args *a;
     const uint32_t *ids; /* the outputs wanted, or NULL: all */
     size_t count;
-    size_t tile;         /* outputs of one, at most NIB_DOT_OUTPUTS */
+    size_t tile;         /* outputs of one */
     nib_dot_kind kind;   /* of the scheme's own dot; NIB_DOT_NONE: rows are decoded to floats */
     char *workers;       /* scratch: each worker's decoded row, */
     char *ready;         /* then the rows of x in the form that dots read, */
@@ -52,18 +52,16 @@ static void decoded_dot(const dots *d, size_t row, unsigned worker, float sums[N
     }
 }
 
-/* sums[m][n] of `count` outputs from r0 on. */
-static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker,
-                     float sums[NIB_DOT_ROWS][NIB_DOT_OUTPUTS])
+/* sums[m * tile + n] of `count` outputs from r0 on. */
+static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker, float *sums)
 {
     float one[NIB_DOT_ROWS];
 
     if (d->kind)
-        d->w->scheme->dot(d->w, d->k, d->kind, d->a->rows, d->ready, r0, r0 + count, sums[0],
-                          NIB_DOT_OUTPUTS);
+        d->w->scheme->dot(d->w, d->k, d->kind, d->a->rows, d->ready, r0, r0 + count, sums, d->tile);
     for (size_t n = 0; !d->kind && n < count; n++) {
         decoded_dot(d, r0 + n, worker, one);
-        for (size_t m = 0; m < d->a->rows; m++) sums[m][n] = one[m];
+        for (size_t m = 0; m < d->a->rows; m++) sums[m * d->tile + n] = one[m];
     }
 }
 
@@ -87,7 +85,7 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
 {
     const dots *d = arg;
     size_t n0 = tile * d->tile, count = nib_min(d->tile, d->count - n0), run;
-    float sums[NIB_DOT_ROWS][NIB_DOT_OUTPUTS];
+    float sums[NIB_DOT_SUMS];
 
     for (size_t n = 0; n < count; n += run) { /* a run: outputs that are neighbours */
         size_t row = d->ids ? d->ids[n0 + n] : n0;
@@ -95,7 +93,7 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
              d->ids && n + run < count && d->ids[n0 + n + run] == row + run;)
             run++;
         dot_rows(d, row, run, worker, sums);
-        for (size_t m = 0; m < d->a->rows; m++) put(d, sums[m], row, run, m, n0 + n);
+        for (size_t m = 0; m < d->a->rows; m++) put(d, sums + m * d->tile, row, run, m, n0 + n);
     }
 }
 
@@ -115,6 +113,16 @@ static void make_ready(const dots *d)
     }
 }
 
+/* The outputs of a tile. */
+static size_t tile_of(const dots *d)
+{
+    bool wide = d->kind && !d->ids && d->w->scheme->dot_wide && d->w->scheme->dot_wide(d->w);
+    size_t tiles = (wide ? 1 : TILES_A_THREAD) * nib_threads(d->ctx);
+    size_t most = wide ? NIB_DOT_SUMS / d->a->rows / OUTPUTS * OUTPUTS : NIB_DOT_OUTPUTS;
+
+    return nib_min(nib_round_up(nib_ceil_div(d->count, tiles), OUTPUTS), most);
+}
+
 static void run_dots(dots *d, void *scratch)
 {
     const nib_product_args *a = d->a;
@@ -128,8 +136,7 @@ static void run_dots(dots *d, void *scratch)
     d->ready_bytes = d->w->in * (d->kind == NIB_DOT_PAIRS ? sizeof(uint16_t) : sizeof(float));
     d->widened = (float *)(void *)(d->ready + a->rows * d->w->in * sizeof(float));
     make_ready(d);
-    d->tile = nib_round_up(nib_ceil_div(d->count, TILES_A_THREAD * nib_threads(d->ctx)), OUTPUTS);
-    d->tile = nib_min(d->tile, NIB_DOT_OUTPUTS);
+    d->tile = tile_of(d);
     nib_parallel_for(d->ctx, nib_ceil_div(d->count, d->tile), run_tile, d);
 }
 

@@ -36,7 +36,8 @@ typedef struct nib_pack {
     size_t c0, t0, terms;
 } nib_pack;
 
-enum { NIB_DOT_OUTPUTS = 1024 }; /* of a dot at a time, at most */
+/* Outputs of a dot at a time, at most; for all rows of x together, where a scheme asks for many. */
+enum { NIB_DOT_OUTPUTS = 1024, NIB_DOT_SUMS = 4 * NIB_DOT_OUTPUTS };
 
 typedef enum nib_dot_kind {
     NIB_DOT_NONE,
@@ -80,9 +81,12 @@ struct nib_scheme {
     void (*dot_ready)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
                       void *ready);
     /* y[m * ldy + r - r0] = row r . row m < M of x, M at most NIB_DOT_ROWS, r1 - r0 at most
-     * NIB_DOT_OUTPUTS; rows made ready lie one after the other. */
+     * NIB_DOT_OUTPUTS, or, where dot_wide, M times that NIB_DOT_SUMS; rows made ready lie one after
+     * the other. */
     void (*dot)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
                 const void *ready, size_t r0, size_t r1, float *y, size_t ldy);
+    /* Optional: whether dot is best called for many outputs, which lie side by side in memory. */
+    bool (*dot_wide)(const nib_weight *w);
     /* Optional: row `row` as GGUF's blocks of this type ("MXFP4"), where these say the very same
      * numbers without being chosen anew; false: there are none.  to NULL: asks alone. */
     bool (*block_row)(const nib_weight *w, const char *type, size_t row, uint8_t *to);

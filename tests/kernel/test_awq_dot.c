@@ -7,7 +7,7 @@
 #include "kernel/dot4.h"
 #include "variants.h"
 
-enum { MOST_OUTPUTS = 160, ROOM = 192 * NIB_DOT_ROWS };
+enum { MOST_OUTPUTS = 2 * NIB_AWQ_STRIP, ROOM = MOST_OUTPUTS * NIB_DOT_ROWS };
 
 typedef struct setup {
     nib_awq_group g;
