@@ -38,6 +38,35 @@ NIB_INLINE __m256 split_sums(__m256i even, __m256i odd, const int16_t *x)
                                                _mm256_madd_epi16(low, _mm256_set1_epi16(1))));
 }
 
+/* The same by vectors of 64 bytes, where there are such, of codes that lie in both halves: sums of
+ * high bytes of x and of low ones, side by side. */
+#if defined(__AVX512F__)
+NIB_INLINE W in_halves(const void *p) { return _mm512_broadcast_i64x4(vector_at(p)); }
+NIB_INLINE V floats_in_halves(const float *p) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(p)); }
+NIB_INLINE V sums_in_halves(W even, W odd, const int16_t *x)
+{
+    const W high_low = _mm512_inserti64x4(w_set(0x00010001), _mm256_set1_epi16(256), 0);
+
+    return w_to_floats(w_products(w_add16(w_pairs8(even, w_load(x)), w_pairs8(odd, w_load(x + 32))),
+                                  high_low));
+}
+/* Of 32 codes of 8 bits, the even ones and the odd ones. */
+NIB_INLINE V part_in_halves(W codes, const int16_t *x)
+{
+    const W shift = _mm512_inserti64x4(w_set(0x00080008), _mm256_setzero_si256(), 0);
+
+    return w_to_floats(w_products(w_even(_mm512_srlv_epi16(codes, shift)), w_load(x)));
+}
+#else
+NIB_INLINE W in_halves(const void *p) { return w_load(p); }
+NIB_INLINE V floats_in_halves(const float *p) { return v_load(p); }
+NIB_INLINE V sums_in_halves(W even, W odd, const int16_t *x) { return split_sums(even, odd, x); }
+NIB_INLINE V part_in_halves(W codes, const int16_t *x)
+{
+    return part_sums((words){ w_even(codes), w_odd(codes) }, x);
+}
+#endif
+
 /* Of a row of x: two of products, for one waits four cycles for the one before, and what is to be
  * taken off. */
 typedef struct fixed_sums { __m256 products[2], off; } fixed_sums;

@@ -198,10 +198,13 @@ NIB_INLINE void dot_fixed(size_t M, const nib_float4_row *r, bool halves_differ,
         row[m] = nib_fixed_row(x, m);
         sums[m] = no_sums();
     }
+    /* scales of some rows further on: few, and far from the codes */
+    for (size_t at = 0; at < n / r->group; at += 64)
+        _mm_prefetch((const char *)r->scales + 4 * n / r->group + at, _MM_HINT_T0);
     for (size_t part = 0; part < n / NIB_FIXED_BLOCK; part += NIB_FIXED_PARTS) {
         size_t left = n / NIB_FIXED_BLOCK - part;
-        _mm_prefetch((const char *)r->codes + part * 16 + AHEAD, _MM_HINT_T0);
-        _mm_prefetch((const char *)r->codes + part * 16 + 64 + AHEAD, _MM_HINT_T0);
+        fetch_ahead(r->codes + part * 16);
+        fetch_ahead(r->codes + part * 16 + 64);
         /* eight as a constant: the loops over them are unrolled */
         if (left >= NIB_FIXED_PARTS)
             add_parts(M, r, halves_differ, part, NIB_FIXED_PARTS, row, sums);

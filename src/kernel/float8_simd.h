@@ -89,64 +89,97 @@ void NIB_VARIANT(float8_back)(const nib_float8_column *c, size_t terms, nib_pack
     else back(c, false, NIB_F16, terms, pack, panel, bytes);
 }
 
-/* --- dots: 32 codes at a time, by vectors of 32 bytes in both variants --- */
+/* --- dots --- */
 
-enum { CODES = 32, CHAINS = 4 };
+enum { CHAINS = 4, CODES = CHAINS * VN, HALF = 32 }; /* HALF: of AVX-512's codes */
 
-/* Of 32 codes the first or the other eight of each half, as bits of float16 of 2^-8 times their
- * values: a code is the upper byte of a word; moved down by a bit its sign is twice there, and the
- * copy goes.  NaN becomes a number. */
-NIB_INLINE __m256i halves_of(__m256i codes, bool others)
+/* Codes as bits of float16 of 2^-8 times their values: a code is the upper byte of a word; moved
+ * down by a bit its sign is twice there, and the copy goes.  NaN becomes a number. */
+#if defined(__AVX512F__)
+NIB_INLINE void values256th(const uint8_t *codes, size_t chains, V v[CHAINS])
 {
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i words = others ? _mm256_unpackhi_epi8(zero, codes) : _mm256_unpacklo_epi8(zero, codes);
-
-    return _mm256_and_si256(_mm256_srai_epi16(words, 1), _mm256_set1_epi16((short)0xbfff));
+#pragma GCC unroll 2
+    for (size_t i = 0; i < chains; i += 2, codes += HALF) {
+        W word = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)codes));
+        W half = w_and(_mm512_slli_epi16(word, 7), w_set(0xbfffbfff));
+        v[i] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 0));
+        v[i + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
+    }
 }
-
-/* sums[m] (+)= the codes times row m of x. */
-NIB_INLINE void add_codes(size_t M, __m256i codes, const float *x, size_t n,
-                          __m256 sums[4][CHAINS])
+NIB_INLINE W codes_at(const uint8_t *codes, size_t chains)
 {
+    return chains == CHAINS ? w_load(codes) : w_load_first(codes, 2);
+}
+NIB_INLINE W greater(W a, W b) { return _mm512_max_epu8(a, b); }
+NIB_INLINE W twice(W bytes) { return _mm512_add_epi8(bytes, bytes); }
+NIB_INLINE bool has(W bytes, uint8_t byte)
+{
+    return _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8((char)byte)) != 0;
+}
+#else
+NIB_INLINE void values256th(const uint8_t *codes, size_t chains, V v[CHAINS])
+{
+    const W zero = w_zero(), all = w_load(codes);
+
+    (void)chains;
+    for (size_t others = 0; others < 2; others++) { /* eight of each half */
+        W word = others ? w_join_second(zero, all) : w_join_first(zero, all);
+        W half = w_and(_mm256_srai_epi16(word, 1), w_set(0xbfffbfff));
+        v[others] = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
+        v[others + 2] = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
+    }
+}
+NIB_INLINE W codes_at(const uint8_t *codes, size_t chains) { return (void)chains, w_load(codes); }
+NIB_INLINE W greater(W a, W b) { return _mm256_max_epu8(a, b); }
+NIB_INLINE W twice(W bytes) { return _mm256_add_epi8(bytes, bytes); }
+NIB_INLINE bool has(W bytes, uint8_t byte)
+{
+    return _mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8((char)byte))) != 0;
+}
+#endif
+
+/* Sums of one run, and what NaN is found by: codes twice, without their sign. */
+typedef struct run_sums { V of[4][CHAINS]; W most; } run_sums;
+
+/* += VN codes a chain times the rows of x. */
+NIB_INLINE void add_codes(size_t M, size_t chains, const uint8_t *codes, const float *x, size_t n,
+                          run_sums *s)
+{
+    V v[CHAINS];
+
+    values256th(codes, chains, v);
+    s->most = greater(s->most, twice(codes_at(codes, chains)));
 #pragma GCC unroll 4
-    for (size_t i = 0; i < CHAINS; i++) {
-        __m256i half = halves_of(codes, i % 2);
-        __m256 v = _mm256_cvtph_ps(i / 2 ? _mm256_extracti128_si256(half, 1)
-                                         : _mm256_castsi256_si128(half));
+    for (size_t i = 0; i < chains; i++)
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++)
-            sums[m][i] = _mm256_fmadd_ps(v, _mm256_loadu_ps(x + m * n + 8 * i), sums[m][i]);
-    }
+            s->of[m][i] = v_fma(v[i], v_load(x + m * n + VN * i), s->of[m][i]);
 }
 
 NIB_INLINE void dot(size_t M, const nib_float8_row *r, const float *x, float *y, size_t ldy)
 {
-    __m256i most = _mm256_setzero_si256(); /* a code twice, without its sign */
-    __m256 all[4];
+    run_sums s = { .most = w_zero() };
+    V all[4];
 
 #pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++) all[m] = _mm256_setzero_ps();
+    for (size_t m = 0; m < M; m++) all[m] = v_zero();
     for (size_t begin = 0, run = 0; begin < r->n; begin += r->columns, run++) {
-        size_t end = nib_min(begin + r->columns, r->n);
-        __m256 by = _mm256_set1_ps(r->by[run] * 256), sums[4][CHAINS];
+        size_t end = nib_min(begin + r->columns, r->n), i = begin;
+        V by = v_set(r->by[run] * 256);
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++)
-            for (size_t i = 0; i < CHAINS; i++) sums[m][i] = _mm256_setzero_ps();
-        for (size_t i = begin; i < end; i += CODES) {
-            __m256i codes = _mm256_loadu_si256((const __m256i *)(const void *)(r->codes + i));
-            _mm_prefetch((const char *)r->codes + i + AHEAD, _MM_HINT_T0);
-            most = _mm256_max_epu8(most, _mm256_add_epi8(codes, codes));
-            add_codes(M, codes, x + i, r->n, sums);
+            for (size_t c = 0; c < CHAINS; c++) s.of[m][c] = v_zero();
+        for (; i + CODES <= end; i += CODES) {
+            fetch_ahead(r->codes + i);
+            add_codes(M, CHAINS, r->codes + i, x + i, r->n, &s);
         }
+        if (CODES > HALF && i < end) add_codes(M, CHAINS / 2, r->codes + i, x + i, r->n, &s);
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++)
-            all[m] = _mm256_fmadd_ps(_mm256_add_ps(_mm256_add_ps(sums[m][0], sums[m][1]),
-                                                   _mm256_add_ps(sums[m][2], sums[m][3])),
-                                     by, all[m]);
+            all[m] = v_fma(v_add(v_add(s.of[m][0], s.of[m][1]), v_add(s.of[m][2], s.of[m][3])), by,
+                           all[m]);
     }
-    most = _mm256_cmpeq_epi8(most, _mm256_set1_epi8((char)0xfe)); /* NaN */
-    for (size_t m = 0; m < M; m++)
-        y[m * ldy] = _mm256_testz_si256(most, most) ? sum_of(all[m]) : NAN;
+    for (size_t m = 0; m < M; m++) y[m * ldy] = has(s.most, 0xfe) ? NAN : v_sum(all[m]);
 }
 
 void NIB_VARIANT(float8_dot)(const nib_float8_row *r, size_t M, const float *x, float *y,

@@ -20,6 +20,9 @@
 #define W_KEEP(a) __asm__("" : "+v"(*(a)))
 #endif
 enum { AHEAD = 4096 }; /* bytes that a loop fetches before it reads them */
+/* What a loop along rows reads later, into the second cache: there a line on a page further on is in
+ * time. */
+NIB_INLINE void fetch_ahead(const void *p) { _mm_prefetch((const char *)p + 8192, _MM_HINT_T1); }
 typedef __m512i W;
 NIB_INLINE W w_zero(void) { return _mm512_setzero_si512(); }
 NIB_INLINE W w_load(const void *p) { return _mm512_loadu_si512(p); }
@@ -96,6 +99,7 @@ NIB_INLINE unsigned v_at_least(V a, V least) /* a bit for each lane */
 #elif defined(__AVX2__)
 #define W_KEEP(a) __asm__("" : "+x"(*(a)))
 enum { AHEAD = 2048 };
+NIB_INLINE void fetch_ahead(const void *p) { _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0); }
 typedef __m256i W;
 NIB_INLINE W w_zero(void) { return _mm256_setzero_si256(); }
 NIB_INLINE W w_load(const void *p) { return _mm256_loadu_si256((const W *)p); }

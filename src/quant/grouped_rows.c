@@ -3,7 +3,12 @@
 
 #include "quant/grouped.h"
 
-enum { MOST_GROUPS = 512 }; /* of a row */
+enum {
+    MOST_GROUPS = 512, /* of a row */
+    ROWS_AHEAD = 4,    /* whose scales are fetched: they lie far from the codes, a line or two a row,
+                          which the processor does not see coming */
+    LINE = 64
+};
 
 bool nib_grouped_by_rows(const nib_grouped *q, const nib_kernels *k)
 {
@@ -28,6 +33,10 @@ void nib_grouped_rows_ready(const nib_grouped *q, const nib_kernels *k, const vo
 static void values_of(const nib_grouped *q, const nib_kernels *k, const void *values, size_t o,
                       float to[MOST_GROUPS])
 {
+    size_t bytes = nib_dtype_bytes(q->scale_type);
+    const char *ahead = (const char *)values + (o + ROWS_AHEAD) * q->scale_out * bytes;
+
+    for (size_t at = 0; at < q->groups * bytes; at += LINE) __builtin_prefetch(ahead + at);
     nib_grouped_values(q, k, values, o * q->scale_out, q->scale_group, q->groups, to);
 }
 

@@ -82,6 +82,8 @@ BY_HALVES_2(__m512i, srlv_epi32)
 BY_HALVES_2(__m512i, shuffle_epi8)
 BY_HALVES_2(__m512i, unpacklo_epi8)
 BY_HALVES_2(__m512i, unpackhi_epi8)
+BY_HALVES_2(__m512i, add_epi8)
+BY_HALVES_2(__m512i, max_epu8)
 BY_HALVES_2(__m512i, unpacklo_epi16)
 BY_HALVES_2(__m512i, unpackhi_epi16)
 BY_HALVES_2(__m512i, unpacklo_epi32)
@@ -90,6 +92,11 @@ BY_HALVES_2(__m512i, unpacklo_epi64)
 BY_HALVES_2(__m512i, unpackhi_epi64)
 BY_HALVES_COUNT(slli_epi32)
 BY_HALVES_COUNT(srli_epi32)
+
+/* A macro: the count is a constant without optimization as well. */
+#define _mm512_shuffle_ps(a, b, imm)                                                               \
+    ((__m512){ { _mm256_shuffle_ps((a).half[0], (b).half[0], imm),                                 \
+                 _mm256_shuffle_ps((a).half[1], (b).half[1], imm) } })
 
 EMULATED __m512i _mm512_and_si512(__m512i a, __m512i b)
 {
@@ -120,6 +127,7 @@ EMULATED __m512 _mm512_cvtepi32_ps(__m512i a)
     return (__m512){ { _mm256_cvtepi32_ps(a.half[0]), _mm256_cvtepi32_ps(a.half[1]) } };
 }
 EMULATED __m256 _mm512_castps512_ps256(__m512 a) { return a.half[0]; }
+EMULATED __m256i _mm512_extracti64x4_epi64(__m512i a, int i) { return a.half[i]; }
 EMULATED __m256 _mm512_extractf32x8_ps(__m512 a, int i) { return a.half[i]; }
 EMULATED __m512 _mm512_castps256_ps512(__m256 a)
 {
@@ -152,6 +160,16 @@ EMULATED __m512i _mm512_cvtepu8_epi16(__m256i a)
     return (__m512i){ { _mm256_cvtepu8_epi16(_mm256_castsi256_si128(a)),
                         _mm256_cvtepu8_epi16(_mm256_extracti128_si256(a, 1)) } };
 }
+EMULATED __m512i _mm512_cvtepi8_epi16(__m256i a)
+{
+    return (__m512i){ { _mm256_cvtepi8_epi16(_mm256_castsi256_si128(a)),
+                        _mm256_cvtepi8_epi16(_mm256_extracti128_si256(a, 1)) } };
+}
+EMULATED __m512i _mm512_slli_epi16(__m512i a, unsigned by)
+{
+    return (__m512i){ { _mm256_slli_epi16(a.half[0], (int)by),
+                        _mm256_slli_epi16(a.half[1], (int)by) } };
+}
 EMULATED __m512i _mm512_srli_epi16(__m512i a, unsigned by)
 {
     return (__m512i){ { _mm256_srli_epi16(a.half[0], (int)by),
@@ -169,6 +187,15 @@ EMULATED __mmask64 _mm512_movepi8_mask(__m512i a)
 {
     return (uint64_t)(uint32_t)_mm256_movemask_epi8(a.half[1]) << 32 |
            (uint32_t)_mm256_movemask_epi8(a.half[0]);
+}
+EMULATED __mmask64 _mm512_cmpeq_epi8_mask(__m512i a, __m512i b)
+{
+    return _mm512_movepi8_mask((__m512i){ { _mm256_cmpeq_epi8(a.half[0], b.half[0]),
+                                            _mm256_cmpeq_epi8(a.half[1], b.half[1]) } });
+}
+EMULATED __m512i _mm512_set1_epi8(char a)
+{
+    return (__m512i){ { _mm256_set1_epi8(a), _mm256_set1_epi8(a) } };
 }
 EMULATED __m512i _mm512_mask_sub_epi8(__m512i otherwise, __mmask64 mask, __m512i a, __m512i b)
 {
@@ -239,6 +266,8 @@ EMULATED __m512i _mm512_inserti32x4(__m512i a, __m128i b, int at)
     a.quarter[at & 3] = b;
     return a;
 }
+EMULATED __m512i _mm512_broadcast_i64x4(__m256i a) { return (__m512i){ { a, a } }; }
+EMULATED __m512 _mm512_broadcast_f32x8(__m256 a) { return (__m512){ { a, a } }; }
 EMULATED __m512i _mm512_inserti64x4(__m512i a, __m256i b, int at)
 {
     a.half[at & 1] = b;
@@ -273,6 +302,10 @@ EMULATED __m512 _mm512_maskz_loadu_ps(__mmask16 k, const void *p)
     for (int i = 0; i < 16; i++)
         if (k >> i & 1) memcpy(&r.f32[i], (const float *)p + i, sizeof(float));
     return r;
+}
+EMULATED __m512i _mm512_maskz_loadu_epi32(__mmask16 k, const void *p)
+{
+    return _mm512_castps_si512(_mm512_maskz_loadu_ps(k, p));
 }
 EMULATED void _mm512_mask_storeu_ps(void *p, __mmask16 k, __m512 a)
 {
