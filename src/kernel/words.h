@@ -20,8 +20,8 @@
 #define W_KEEP(a) __asm__("" : "+v"(*(a)))
 #endif
 enum { AHEAD = 4096 }; /* bytes that a loop fetches before it reads them */
-/* What a loop along rows reads later, into the second cache: there a line on a page further on is in
- * time. */
+/* What a loop along rows reads later, into the second cache: a line of a page further on comes in
+ * time there. */
 NIB_INLINE void fetch_ahead(const void *p) { _mm_prefetch((const char *)p + 8192, _MM_HINT_T1); }
 typedef __m512i W;
 NIB_INLINE W w_zero(void) { return _mm512_setzero_si512(); }

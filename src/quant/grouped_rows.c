@@ -5,8 +5,8 @@
 
 enum {
     MOST_GROUPS = 512, /* of a row */
-    ROWS_AHEAD = 4,    /* whose scales are fetched: they lie far from the codes, a line or two a row,
-                          which the processor does not see coming */
+    ROWS_AHEAD = 4,    /* whose scales are fetched: a line or two a row, far from the codes, which
+                          the processor does not see coming */
     LINE = 64
 };
 
