@@ -13,7 +13,8 @@ enum { NIB_FIXED_BLOCK = 32, NIB_FIXED_HALF = 16, NIB_FIXED_MOST = 127 * 257 };
 
 /* How words lie.  Of the codes in a word of 32 bits, shifted and masked, those are met at a time
  * that lie 8 bits apart, four of 2 or 4 bits, or 16 bits apart, two of 8.  Four words of x are then
- * their four high bytes and their four low ones; of two blocks side by side, 32 and 32. */
+ * their four high bytes and their four low ones; of two blocks side by side, 32 and 32; of four, 64
+ * and 64. */
 typedef enum nib_fixed_order {
     NIB_FIXED_IN_ORDER = 0,
     NIB_FIXED_EVEN_ODD = 1, /* values 0, 2, ... 30, then 1, 3, ... 31 */
@@ -22,13 +23,21 @@ typedef enum nib_fixed_order {
     NIB_FIXED_CODES4 = 4,   /* bytes */
     NIB_FIXED_CODES8 = 8,
     NIB_FIXED_TURNS = 64, /* two blocks, bytes: values 0, 2, ... 62, then 1, 3, ... 63 */
-    NIB_FIXED_HALVES = 65 /* two blocks, bytes: the first halves of both, then the others */
+    NIB_FIXED_HALVES = 65, /* two blocks, bytes: the first halves of both, then the others */
+    NIB_FIXED_TURNS4 = 128 /* four blocks, bytes: as TURNS; two that are left are in TURNS */
 } nib_fixed_order;
 
 /* How many values an order arranges at a time. */
 static inline size_t nib_fixed_unit(nib_fixed_order order)
 {
+    if (order == NIB_FIXED_TURNS4) return 4 * NIB_FIXED_BLOCK;
     return order >= NIB_FIXED_TURNS ? 2 * NIB_FIXED_BLOCK : NIB_FIXED_BLOCK;
+}
+
+/* The order of a unit before which `left` values of a row are left, with it. */
+static inline nib_fixed_order nib_fixed_order_of(nib_fixed_order order, size_t left)
+{
+    return order == NIB_FIXED_TURNS4 && left < nib_fixed_unit(order) ? NIB_FIXED_TURNS : order;
 }
 
 /* Which of a unit's values is word i of it. */
@@ -45,6 +54,7 @@ static inline size_t nib_fixed_place(nib_fixed_order order, size_t i)
     case NIB_FIXED_CODES3: return twelves[i / 8][i % 2] * (size_t)4 + i / 2 % 4;
     case NIB_FIXED_CODES8: return i / 4 * 4 + i / 2 % 2 + i % 2 * 2;
     case NIB_FIXED_TURNS: return i % 32 * 2 + i / 32;
+    case NIB_FIXED_TURNS4: return i % 64 * 2 + i / 64;
     case NIB_FIXED_HALVES: return i % 32 / 16 * 32 + i / 32 * 16 + i % 16;
     case NIB_FIXED_IN_ORDER: break;
     }
@@ -54,7 +64,7 @@ static inline size_t nib_fixed_place(nib_fixed_order order, size_t i)
 /* Where the two bytes of word i lie, the high one first: of a unit's bytes. */
 static inline void nib_fixed_bytes_of(nib_fixed_order order, size_t i, size_t at[2])
 {
-    size_t run = nib_fixed_unit(order) == NIB_FIXED_BLOCK ? 4 : 32;
+    size_t unit = nib_fixed_unit(order), run = unit == NIB_FIXED_BLOCK ? 4 : unit / 2;
 
     at[0] = i / run * run * 2 + i % run;
     at[1] = at[0] + run;
@@ -75,6 +85,16 @@ static inline int32_t nib_fixed_word(nib_fixed_order order, const int16_t *unit,
     return nib_fixed_is_bytes(order) ? bytes[at[0]] * 256 + bytes[at[1]] : unit[i];
 }
 
+/* Value i of a row of n values in TURNS4. */
+static inline int32_t nib_fixed_turned(const int16_t *row, size_t n, size_t i)
+{
+    size_t first = i - i % nib_fixed_unit(NIB_FIXED_TURNS4);
+    nib_fixed_order order = nib_fixed_order_of(NIB_FIXED_TURNS4, n - first);
+
+    i -= first;
+    return nib_fixed_word(order, row + first, i % 2 * (nib_fixed_unit(order) / 2) + i / 2);
+}
+
 /* Puts it there. */
 static inline void nib_fixed_put(nib_fixed_order order, int16_t *unit, size_t i, int32_t word)
 {
@@ -92,9 +112,9 @@ static inline void nib_fixed_put(nib_fixed_order order, int16_t *unit, size_t i,
 
 static inline size_t nib_fixed_bytes(size_t n) { return 2 * n + n / 8 + n / 4; }
 
-/* n values, whole units: n words, then for each block its step, then for each half of a block
- * the sum of its values as the words have them.  A step is NaN where a value is not finite, and its
- * words are 0.  `to` holds nib_fixed_bytes(n), aligned to 4. */
+/* n values, whole units, or, with TURNS4, a multiple of 64: n words, then for each block its step,
+ * then for each half of a block the sum of its values as the words have them.  A step is NaN where a
+ * value is not finite, and its words are 0.  `to` holds nib_fixed_bytes(n), aligned to 4. */
 typedef void nib_arrange_fixed_fn(size_t n, nib_fixed_order order, const float *x, void *to);
 
 /* Rows that were arranged, ldx bytes apart, from term t on. */

@@ -23,7 +23,7 @@ void nib_arrange_fixed_ref(size_t n, nib_fixed_order order, const float *x, void
 {
     int16_t *words = to;
     float *steps = (float *)(void *)(words + n), *sums = steps + n / NIB_FIXED_BLOCK;
-    size_t unit = nib_fixed_unit(order);
+    size_t unit;
 
     for (size_t b = 0; b < n / NIB_FIXED_BLOCK; b++, x += NIB_FIXED_BLOCK) {
         int32_t sum[2] = { 0, 0 };
@@ -33,9 +33,12 @@ void nib_arrange_fixed_ref(size_t n, nib_fixed_order order, const float *x, void
         for (size_t h = 0; h < 2; h++) sums[2 * b + h] = (float)sum[h] * steps[b];
     }
     x -= n;
-    for (size_t u = 0; u < n; u += unit)
+    for (size_t u = 0; u < n; u += unit) {
+        order = nib_fixed_order_of(order, n - u);
+        unit = nib_fixed_unit(order);
         for (size_t i = 0; i < unit; i++) {
             size_t at = u + nib_fixed_place(order, i);
             nib_fixed_put(order, words + u, i, word_of(x[at], steps[at / NIB_FIXED_BLOCK]));
         }
+    }
 }

@@ -72,8 +72,8 @@ NIB_INLINE block even_odd_of(const block *b)
 
 NIB_INLINE void put(void *to, __m256i bytes) { _mm256_storeu_si256((__m256i *)to, bytes); }
 
-/* The high bytes of 32 words, then their low ones. */
-NIB_INLINE void put_bytes(__m256i a, __m256i b, char *to)
+/* The high bytes of 32 words, then, `run` bytes further on, their low ones. */
+NIB_INLINE void put_bytes(__m256i a, __m256i b, size_t run, char *to)
 {
     __m256i low[2] = { _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8),
                        _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8) };
@@ -81,7 +81,7 @@ NIB_INLINE void put_bytes(__m256i a, __m256i b, char *to)
                         _mm256_srai_epi16(_mm256_sub_epi16(b, low[1]), 8) };
 
     put(to, _mm256_permute4x64_epi64(_mm256_packs_epi16(high[0], high[1]), 0xd8));
-    put(to + 32, _mm256_permute4x64_epi64(_mm256_packs_epi16(low[0], low[1]), 0xd8));
+    put(to + run, _mm256_permute4x64_epi64(_mm256_packs_epi16(low[0], low[1]), 0xd8));
 }
 
 /* One by one. */
@@ -94,17 +94,27 @@ static void put_places(nib_fixed_order order, const block *b, int16_t *to)
         nib_fixed_put(order, to, i, words[nib_fixed_place(order, i)]);
 }
 
-/* A unit's blocks, one or two. */
-NIB_INLINE void put_unit(nib_fixed_order order, const block b[2], int16_t *to)
+/* Two blocks of a unit of bytes, of which `run` belong together: 32, or 64 with two others. */
+NIB_INLINE void put_pair(bool turns, const block b[2], size_t run, char *to)
 {
     block turned[2];
 
+    for (size_t i = 0; i < 2; i++) turned[i] = turns ? even_odd_of(&b[i]) : b[i];
+    for (size_t h = 0; h < 2; h++)
+        put_bytes(turned[0].half[h], turned[1].half[h], run, to + 2 * run * h);
+}
+
+/* A unit's blocks: one, two or four. */
+NIB_INLINE void put_unit(nib_fixed_order order, const block b[4], int16_t *to)
+{
+    block turned[1];
+
     switch (order) {
     case NIB_FIXED_TURNS: case NIB_FIXED_HALVES:
-        for (size_t i = 0; i < 2; i++)
-            turned[i] = order == NIB_FIXED_TURNS ? even_odd_of(&b[i]) : b[i];
-        for (size_t h = 0; h < 2; h++)
-            put_bytes(turned[0].half[h], turned[1].half[h], (char *)to + 64 * h);
+        put_pair(order == NIB_FIXED_TURNS, b, 32, (char *)to);
+        break;
+    case NIB_FIXED_TURNS4:
+        for (size_t i = 0; i < 2; i++) put_pair(true, b + 2 * i, 64, (char *)to + 32 * i);
         break;
     case NIB_FIXED_IN_ORDER: case NIB_FIXED_EVEN_ODD:
         turned[0] = order == NIB_FIXED_EVEN_ODD ? even_odd_of(b) : *b;
@@ -118,10 +128,12 @@ void NIB_VARIANT(arrange_fixed)(size_t n, nib_fixed_order order, const float *x,
 {
     int16_t *words = to;
     float *steps = (float *)(void *)(words + n), *sums = steps + n / NIB_FIXED_BLOCK;
-    size_t unit = nib_fixed_unit(order);
+    size_t unit;
 
     for (size_t u = 0; u < n; u += unit) {
-        block b[2];
+        block b[4];
+        order = nib_fixed_order_of(order, n - u);
+        unit = nib_fixed_unit(order);
         for (size_t i = 0; i < unit / NIB_FIXED_BLOCK; i++, steps++, sums += 2) {
             *steps = step_of(x + u + i * NIB_FIXED_BLOCK);
             b[i] = words_of(x + u + i * NIB_FIXED_BLOCK, *steps);

@@ -1,6 +1,6 @@
 /* fixed_words.h - what dots with a row in fixed point share (fixed.h): the sums of a part of 32
  * terms or of two, and what they are multiplied by.  For the files of AVX2 and AVX-512 alone, which
- * use vectors of 32 bytes here. */
+ * use vectors of 32 bytes here but for what is named. */
 #ifndef NIB_KERNEL_FIXED_WORDS_H
 #define NIB_KERNEL_FIXED_WORDS_H
 
@@ -26,42 +26,70 @@ NIB_INLINE __m256 part_sums(words codes, const int16_t *x)
 NIB_INLINE __m256i vector_at(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
 /* The sums of two parts, whose even and odd codes are unsigned bytes, at most 64: of eight terms
- * each, in order; x: words of NIB_FIXED_TURNS or NIB_FIXED_HALVES. */
-NIB_INLINE __m256 split_sums(__m256i even, __m256i odd, const int16_t *x)
+ * each, in order.  x: high bytes of even words, low ones, then those of odd words, each `run` words
+ * behind the one before. */
+NIB_INLINE __m256 sums_of_runs(__m256i even, __m256i odd, const int16_t *x, size_t run)
 {
     __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(even, vector_at(x)),
-                                    _mm256_maddubs_epi16(odd, vector_at(x + 32)));
-    __m256i low = _mm256_add_epi16(_mm256_maddubs_epi16(even, vector_at(x + 16)),
-                                   _mm256_maddubs_epi16(odd, vector_at(x + 48)));
+                                    _mm256_maddubs_epi16(odd, vector_at(x + 2 * run)));
+    __m256i low = _mm256_add_epi16(_mm256_maddubs_epi16(even, vector_at(x + run)),
+                                   _mm256_maddubs_epi16(odd, vector_at(x + 3 * run)));
 
     return _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(256)),
                                                _mm256_madd_epi16(low, _mm256_set1_epi16(1))));
 }
 
-/* The same by vectors of 64 bytes, where there are such, of codes that lie in both halves: sums of
- * high bytes of x and of low ones, side by side. */
-#if defined(__AVX512F__)
-NIB_INLINE W in_halves(const void *p) { return _mm512_broadcast_i64x4(vector_at(p)); }
-NIB_INLINE V floats_in_halves(const float *p) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(p)); }
-NIB_INLINE V sums_in_halves(W even, W odd, const int16_t *x)
+/* x: words of NIB_FIXED_TURNS or NIB_FIXED_HALVES. */
+NIB_INLINE __m256 split_sums(__m256i even, __m256i odd, const int16_t *x)
 {
-    const W high_low = _mm512_inserti64x4(w_set(0x00010001), _mm256_set1_epi16(256), 0);
-
-    return w_to_floats(w_products(w_add16(w_pairs8(even, w_load(x)), w_pairs8(odd, w_load(x + 32))),
-                                  high_low));
+    return sums_of_runs(even, odd, x, 16);
 }
-/* Of 32 codes of 8 bits, the even ones and the odd ones. */
-NIB_INLINE V part_in_halves(W codes, const int16_t *x)
+
+/* x: a row of n words of NIB_FIXED_TURNS4; the parts begin with term t. */
+NIB_INLINE __m256 turned_sums(__m256i even, __m256i odd, const int16_t *x, size_t n, size_t t)
+{
+    size_t in = t % 128;
+
+    if (t - in + 128 > n) return split_sums(even, odd, x + t);
+    return sums_of_runs(even, odd, x + t - in + in / 4, 32);
+}
+
+#if defined(__AVX512F__)
+/* Of four parts, by vectors of 64 bytes; x: a whole unit of NIB_FIXED_TURNS4. */
+NIB_INLINE V sums_of_unit(W even, W odd, const int16_t *x)
+{
+    W high = w_add16(w_pairs8(even, w_load(x)), w_pairs8(odd, w_load(x + 64)));
+    W low = w_add16(w_pairs8(even, w_load(x + 32)), w_pairs8(odd, w_load(x + 96)));
+
+    return w_to_floats(w_add(w_products(high, w_set(0x01000100)),
+                             w_products(low, w_set(0x00010001))));
+}
+
+/* The numbers of the first eight lanes in all lanes from lane 8 `half` on, each twice. */
+NIB_INLINE V each_twice(V of, size_t half)
+{
+    const W order = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    W which = half ? w_or(order, w_set(8)) : order;
+
+    return _mm512_permutexvar_ps(which, of);
+}
+NIB_INLINE V v_of(__m256 first, __m256 others)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(first), others, 1);
+}
+
+/* A part of 32 codes of 8 bits by a vector of 64 bytes: its codes lie in both halves, of which one
+ * makes words of the even ones and one of the odd ones. */
+NIB_INLINE W part_at(const void *p) { return _mm512_broadcast_i64x4(vector_at(p)); }
+NIB_INLINE V sums_of_part(W codes, const int16_t *x)
 {
     const W shift = _mm512_inserti64x4(w_set(0x00080008), _mm256_setzero_si256(), 0);
 
     return w_to_floats(w_products(w_even(_mm512_srlv_epi16(codes, shift)), w_load(x)));
 }
 #else
-NIB_INLINE W in_halves(const void *p) { return w_load(p); }
-NIB_INLINE V floats_in_halves(const float *p) { return v_load(p); }
-NIB_INLINE V sums_in_halves(W even, W odd, const int16_t *x) { return split_sums(even, odd, x); }
-NIB_INLINE V part_in_halves(W codes, const int16_t *x)
+NIB_INLINE W part_at(const void *p) { return w_load(p); }
+NIB_INLINE V sums_of_part(W codes, const int16_t *x)
 {
     return part_sums((words){ w_even(codes), w_odd(codes) }, x);
 }

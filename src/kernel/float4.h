@@ -57,8 +57,8 @@ typedef void nib_float4_back_fn(const nib_float4_row *first, size_t codes, size_
 typedef void nib_float4_dot_fn(const nib_float4_row *r, size_t M, size_t n, const float *x,
                                float *y, size_t ldy);
 
-/* The same with x in fixed point (fixed.h), arranged as NIB_FIXED_TURNS, n a multiple of 64; values
- * are not rounded. */
+/* The same with x in fixed point (fixed.h), arranged as NIB_FIXED_TURNS4, n a multiple of 64;
+ * values are not rounded. */
 typedef void nib_float4_dot_fixed_fn(const nib_float4_row *r, size_t M, size_t n,
                                      const nib_fixed_x *x, float *y, size_t ldy);
 

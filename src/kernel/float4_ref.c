@@ -46,8 +46,7 @@ void nib_float4_dot_fixed_ref(const nib_float4_row *r, size_t M, size_t n, const
         float sum = 0;
         for (size_t i = 0; i < n; i++) {
             float step = row.steps[i / NIB_FIXED_BLOCK];
-            int32_t word = nib_fixed_word(NIB_FIXED_TURNS, row.words + i / 64 * 64,
-                                          i % 2 * 32 + i % 64 / 2);
+            int32_t word = nib_fixed_turned(row.words, n, i);
             sum += (float)nib_e2m1_twice[r->codes[i / 2] >> i % 2 * 4 & 15] *
                    (r->halves[r->scales[i / r->group]] * step) *
                    (float)word;

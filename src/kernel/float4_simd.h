@@ -107,7 +107,7 @@ void NIB_VARIANT(float4_dot)(const nib_float4_row *r, size_t M, size_t n, const 
     else NIB_WITH_ROWS(M, dot, r, false, n, x, y, ldy);
 }
 
-/* --- x in fixed point: 64 codes at a time, by vectors of 32 bytes in both variants.  Doubled
+/* --- x in fixed point: 64 codes at a time by vectors of 32 bytes, or 128 by those of 64.  Doubled
  * values are counted from -12 on, so that they are unsigned; 12 times the sums of x are taken off.
  * --- */
 
@@ -161,8 +161,8 @@ NIB_INLINE __m256 factor_of(bool halves_differ, const __m256 by[2], size_t p)
 }
 
 /* Parts that follow one another, an even number of at most eight. */
-NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ, size_t part,
-                          size_t parts, const nib_fixed_x x[4], fixed_sums sums[4])
+NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ, size_t n,
+                          size_t part, size_t parts, const nib_fixed_x x[4], fixed_sums sums[4])
 {
     const __m256i mask = _mm256_set1_epi8(15);
     size_t groups = halves_differ ? 2 * parts : parts, g = halves_differ ? 2 * part : part;
@@ -181,17 +181,73 @@ NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ,
         for (size_t m = 0; m < M; m++) {
             __m256 *sum = &sums[m].products[p / 2 % 2];
             *sum = _mm256_fmadd_ps(
-                split_sums(even, odd, x[m].words + (part + p) * NIB_FIXED_BLOCK),
+                turned_sums(even, odd, x[m].words, n, (part + p) * NIB_FIXED_BLOCK),
                 factor_of(halves_differ, by[m], p), *sum);
         }
     }
 }
+
+/* The first parts, eight at a time; sums[m]: to be added.  Returns how many. */
+#if defined(__AVX512F__)
+enum { SPAN = NIB_FIXED_PARTS * NIB_FIXED_BLOCK };
+
+/* By vectors of 64 bytes: four parts each, of which two lanes belong to half of one. */
+NIB_INLINE size_t wide_parts(size_t M, const nib_float4_row *r, bool halves_differ, size_t n,
+                             const nib_fixed_x x[4], float sums[4])
+{
+    const __m128i least = _mm_sub_epi8(
+        _mm_loadu_si128((const __m128i *)(const void *)nib_e2m1_twice), _mm_set1_epi8(E2M1_LEAST));
+    const W mask = w_set(0x0f0f0f0f), table = w_repeat(least);
+    V products[4][2], off[4], by[4];
+    size_t t = 0;
+
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) products[m][0] = products[m][1] = off[m] = v_zero();
+    for (; t + SPAN <= n; t += SPAN) {
+        __m256 first = halves_at(r, t / r->group, 8);
+        V scale = halves_differ ? v_of(first, halves_at(r, t / r->group + 8, 8))
+                                : each_twice(v_of(first, first), 0);
+        fetch_ahead(r->codes + t / 2);
+        fetch_ahead(r->codes + t / 2 + 64);
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; m++) {
+            __m256 steps = _mm256_loadu_ps(x[m].steps + t / NIB_FIXED_BLOCK);
+            by[m] = v_mul(scale, each_twice(v_of(steps, steps), 0));
+            off[m] = v_fma(scale, v_load(x[m].sums + t / NIB_FIXED_HALF), off[m]);
+        }
+#pragma GCC unroll 2
+        for (size_t i = 0; i < 2; i++) {
+            W codes = w_load(r->codes + t / 2 + 64 * i);
+            W even = w_shuffle(table, w_and(codes, mask));
+            W odd = w_shuffle(table, w_and(w_right(codes, 4), mask));
+#pragma GCC unroll 4
+            for (size_t m = 0; m < M; m++)
+                products[m][i] = v_fma(sums_of_unit(even, odd, x[m].words + t + SPAN / 2 * i),
+                                       each_twice(by[m], i), products[m][i]);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++)
+        sums[m] = v_sum(v_fma(v_set(E2M1_LEAST), off[m], v_add(products[m][0], products[m][1])));
+    return t / NIB_FIXED_BLOCK;
+}
+#else
+NIB_INLINE size_t wide_parts(size_t M, const nib_float4_row *r, bool halves_differ, size_t n,
+                             const nib_fixed_x x[4], float sums[4])
+{
+    (void)r, (void)halves_differ, (void)n, (void)x;
+    for (size_t m = 0; m < M; m++) sums[m] = 0;
+    return 0;
+}
+#endif
 
 NIB_INLINE void dot_fixed(size_t M, const nib_float4_row *r, bool halves_differ, size_t n,
                           const nib_fixed_x *x, float *y, size_t ldy)
 {
     nib_fixed_x row[4];
     fixed_sums sums[4];
+    float wide[4];
+    size_t part;
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
@@ -201,18 +257,19 @@ NIB_INLINE void dot_fixed(size_t M, const nib_float4_row *r, bool halves_differ,
     /* scales of some rows further on: few, and far from the codes */
     for (size_t at = 0; at < n / r->group; at += 64)
         _mm_prefetch((const char *)r->scales + 4 * n / r->group + at, _MM_HINT_T0);
-    for (size_t part = 0; part < n / NIB_FIXED_BLOCK; part += NIB_FIXED_PARTS) {
+    part = wide_parts(M, r, halves_differ, n, row, wide);
+    for (; part < n / NIB_FIXED_BLOCK; part += NIB_FIXED_PARTS) {
         size_t left = n / NIB_FIXED_BLOCK - part;
         fetch_ahead(r->codes + part * 16);
         fetch_ahead(r->codes + part * 16 + 64);
         /* eight as a constant: the loops over them are unrolled */
         if (left >= NIB_FIXED_PARTS)
-            add_parts(M, r, halves_differ, part, NIB_FIXED_PARTS, row, sums);
-        else add_parts(M, r, halves_differ, part, left, row, sums);
+            add_parts(M, r, halves_differ, n, part, NIB_FIXED_PARTS, row, sums);
+        else add_parts(M, r, halves_differ, n, part, left, row, sums);
     }
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++)
-        y[m * ldy] = sum_of(_mm256_fmadd_ps(
+        y[m * ldy] = wide[m] + sum_of(_mm256_fmadd_ps(
             _mm256_set1_ps(E2M1_LEAST), sums[m].off,
             _mm256_add_ps(sums[m].products[0], sums[m].products[1])));
 }

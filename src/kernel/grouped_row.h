@@ -25,7 +25,7 @@ typedef struct nib_grouped_row {
 /* How arrange_fixed lays x out for it. */
 static inline nib_fixed_order nib_grouped_row_order(unsigned bits)
 {
-    return bits == 4 ? NIB_FIXED_TURNS : NIB_FIXED_EVEN_ODD;
+    return bits == 4 ? NIB_FIXED_TURNS4 : NIB_FIXED_EVEN_ODD;
 }
 
 /* Then, for codes of 4 bits, each block's step goes behind the arranged row four times, n / 2
@@ -37,13 +37,13 @@ static inline void nib_grouped_row_repeat(unsigned bits, size_t n, void *x)
     for (size_t i = 0; bits == 4 && i < n / 8; i++) to[i] = steps[i / 4];
 }
 
-/* Value i of x, arranged. */
-static inline int32_t nib_grouped_row_word(unsigned bits, const int16_t *x, size_t i)
+/* Value i of the n of x, arranged. */
+static inline int32_t nib_grouped_row_word(unsigned bits, const int16_t *x, size_t n, size_t i)
 {
-    nib_fixed_order order = nib_grouped_row_order(bits);
-    size_t unit = nib_fixed_unit(order), in = i % unit;
+    size_t in = i % NIB_FIXED_BLOCK;
 
-    return nib_fixed_word(order, x + i - in, in % 2 * (unit / 2) + in / 2);
+    if (bits == 4) return nib_fixed_turned(x, n, i);
+    return x[i - in + in % 2 * NIB_FIXED_HALF + in / 2];
 }
 
 /* y[m * ldy] for M rows of x, which are whole.  ones[m * ldo + g]: the sum of x over group g.  A

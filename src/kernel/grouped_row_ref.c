@@ -17,7 +17,8 @@ void nib_grouped_row_dot_ref(const nib_grouped_row *row, size_t M, const nib_fix
         for (size_t b = 0; b < row->terms / NIB_FIXED_BLOCK; b++) {
             int32_t products = 0;
             for (size_t i = b * NIB_FIXED_BLOCK; i < (b + 1) * NIB_FIXED_BLOCK; i++)
-                products += code_at(row, i) * nib_grouped_row_word(row->bits, of.words, i);
+                products +=
+                    code_at(row, i) * nib_grouped_row_word(row->bits, of.words, row->terms, i);
             sum += row->scales[b * NIB_FIXED_BLOCK / row->group] * ((float)products * of.steps[b]);
         }
         for (size_t g = 0; g < row->terms / row->group; g++)

@@ -1,9 +1,9 @@
 /* grouped_row_simd.h - products of few rows with a row of grouped codes: the body of
  * grouped_row_avx2.c and grouped_row_avx512.c.
  *
- * A vector of 64 codes of 4 bits is masked and shifted to its even and its odd ones, bytes that
- * lie as those of x do: the lower half of the sums is of one block of 32 terms, the upper half of
- * the next. */
+ * A vector of 64 codes of 4 bits, or of 128, is masked and shifted to its even and its odd ones,
+ * bytes that lie as those of x do: the lower half of the sums is of one block of 32 terms, the
+ * upper half of the next, or a quarter of each of four. */
 #include "kernel/fixed_words.h"
 #include "kernel/kernels.h"
 
@@ -14,16 +14,16 @@ NIB_INLINE const float *repeated_steps(const nib_grouped_row *row, const nib_fix
 
 /* sums[m] += 64 terms from t on. */
 NIB_INLINE void add_4(size_t M, const nib_grouped_row *row, size_t t, const nib_fixed_x x[4],
-                      V sums[4])
+                      __m256 sums[4])
 {
-    const W mask = w_set(0x0f0f0f0f);
-    W codes = in_halves(row->codes + t / 2), even = w_and(codes, mask);
-    W odd = w_and(w_right(codes, 4), mask);
+    const __m256i mask = _mm256_set1_epi8(15);
+    __m256i codes = vector_at(row->codes + t / 2), even = _mm256_and_si256(codes, mask);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi16(codes, 4), mask);
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++)
-        sums[m] = v_fma(sums_in_halves(even, odd, x[m].words + t),
-                        floats_in_halves(repeated_steps(row, &x[m]) + t / 8), sums[m]);
+        sums[m] = _mm256_fmadd_ps(turned_sums(even, odd, x[m].words, row->terms, t),
+                                  _mm256_loadu_ps(repeated_steps(row, &x[m]) + t / 8), sums[m]);
 }
 
 NIB_INLINE void add_8(size_t M, const nib_grouped_row *row, W flip, size_t t,
@@ -33,13 +33,13 @@ NIB_INLINE void add_8(size_t M, const nib_grouped_row *row, W flip, size_t t,
     W codes[2];
 
     for (size_t b = 0; b < 2; b++)
-        codes[b] = w_xor(in_halves(row->codes + t + b * NIB_FIXED_BLOCK), flip);
+        codes[b] = w_xor(part_at(row->codes + t + b * NIB_FIXED_BLOCK), flip);
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
         steps = x[m].steps + t / NIB_FIXED_BLOCK;
         /* two blocks before the sums, whose additions wait for each other */
-        V first = v_mul(part_in_halves(codes[0], x[m].words + t), v_set(steps[0]));
-        sums[m] = v_add(sums[m], v_fma(part_in_halves(codes[1], x[m].words + t + NIB_FIXED_BLOCK),
+        V first = v_mul(sums_of_part(codes[0], x[m].words + t), v_set(steps[0]));
+        sums[m] = v_add(sums[m], v_fma(sums_of_part(codes[1], x[m].words + t + NIB_FIXED_BLOCK),
                                        v_set(steps[1]), first));
     }
 }
@@ -61,48 +61,111 @@ NIB_INLINE __m256 products_of(size_t n, const float *a, const float *b)
     return sum;
 }
 
-/* step: terms at a time, of which groups are multiples; group: row->group, or the same as a
- * constant. */
-NIB_INLINE void dot(size_t M, unsigned bits, size_t step, size_t group, const nib_grouped_row *row,
-                    const nib_fixed_x *x, const float *ones, size_t ldo, float *y, size_t ldy)
+/* What the offsets make, taken from the rows' sums. */
+NIB_INLINE void take_offsets(size_t M, const nib_grouped_row *row, const float *ones, size_t ldo,
+                             float *y, size_t ldy)
 {
-    size_t groups = row->terms / group, t = 0;
-    const W flip = w_set(row->flip * 0x01010101u);
-    nib_fixed_x of[4];
-    V sums[4], all[4];
+    for (size_t m = 0; m < M; m++)
+        y[m * ldy] -= sum_of(products_of(row->terms / row->group, row->offsets, ones + m * ldo));
+}
+
+NIB_INLINE void dot_4(size_t M, const nib_grouped_row *row, const nib_fixed_x x[4], float *y,
+                      size_t ldy)
+{
+    __m256 sums[4], all[4];
+    size_t t = 0;
 
 #pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++) {
-        of[m] = nib_fixed_row(x, m);
-        all[m] = v_zero();
+    for (size_t m = 0; m < M; m++) all[m] = _mm256_setzero_ps();
+    for (size_t g = 0; t < row->terms; g++) {
+        const __m256 scale = _mm256_broadcast_ss(row->scales + g);
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; m++) sums[m] = _mm256_setzero_ps();
+        for (size_t end = t + row->group; t < end; t += NIB_GROUPED_ROW_STEP) {
+            fetch_ahead(row->codes + t / 2);
+            add_4(M, row, t, x, sums);
+        }
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; m++) all[m] = _mm256_fmadd_ps(sums[m], scale, all[m]);
     }
-    for (size_t g = 0; g < groups; g++) {
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) y[m * ldy] = sum_of(all[m]);
+}
+
+NIB_INLINE void dot_8(size_t M, const nib_grouped_row *row, const nib_fixed_x x[4], float *y,
+                      size_t ldy)
+{
+    const W flip = w_set(row->flip * 0x01010101u);
+    V sums[4], all[4];
+    size_t t = 0;
+
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) all[m] = v_zero();
+    for (size_t g = 0; t < row->terms; g++) {
         const V scale = v_set(row->scales[g]);
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) sums[m] = v_zero();
-        for (size_t end = t + group; t < end; t += step) {
-            if (t * bits / 8 % 64 == 0) fetch_ahead(row->codes + t * bits / 8); /* a line */
-#pragma GCC unroll 2
-            for (size_t i = 0; i < step; i += NIB_GROUPED_ROW_STEP) {
-                if (bits == 4) add_4(M, row, t + i, of, sums);
-                else add_8(M, row, flip, t + i, of, sums);
-            }
+        for (size_t end = t + row->group; t < end; t += NIB_GROUPED_ROW_STEP) {
+            fetch_ahead(row->codes + t);
+            add_8(M, row, flip, t, x, sums);
         }
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) all[m] = v_fma(sums[m], scale, all[m]);
     }
 #pragma GCC unroll 4
-    for (size_t m = 0; m < M; m++)
-        y[m * ldy] = v_sum(all[m]) - sum_of(products_of(groups, row->offsets, ones + m * ldo));
+    for (size_t m = 0; m < M; m++) y[m * ldy] = v_sum(all[m]);
+}
+
+#if defined(__AVX512F__)
+/* 4 bits by vectors of 64 bytes, units of x at a time: of rows of whole ones, where a unit is of
+ * one group or of two.  group: row->group, or the same as a constant. */
+NIB_INLINE void dot_units(size_t M, size_t group, const nib_grouped_row *row,
+                          const nib_fixed_x x[4], float *y, size_t ldy)
+{
+    enum { UNIT = 128 };
+    const size_t each = nib_max(group, UNIT);
+    const float *scales = row->scales;
+    const W mask = w_set(0x0f0f0f0f);
+    V all[4];
+
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) all[m] = v_zero();
+    for (size_t t = 0; t < row->terms; scales += each / group) {
+        V scale = v_set(scales[0]);
+        if (group < UNIT) scale = v_of(_mm256_set1_ps(scales[0]), _mm256_set1_ps(scales[1]));
+        for (size_t end = t + each; t < end; t += UNIT) {
+            W codes = w_load(row->codes + t / 2), even = w_and(codes, mask);
+            W odd = w_and(w_right(codes, 4), mask);
+            fetch_ahead(row->codes + t / 2);
+#pragma GCC unroll 4
+            for (size_t m = 0; m < M; m++)
+                all[m] = v_fma(sums_of_unit(even, odd, x[m].words + t),
+                               v_mul(v_load(repeated_steps(row, &x[m]) + t / 8), scale), all[m]);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) y[m * ldy] = v_sum(all[m]);
+}
+#endif
+
+NIB_INLINE void dot(size_t M, const nib_grouped_row *row, const nib_fixed_x *x, const float *ones,
+                    size_t ldo, float *y, size_t ldy)
+{
+    nib_fixed_x of[4];
+
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) of[m] = nib_fixed_row(x, m);
+    if (row->bits == 8) dot_8(M, row, of, y, ldy);
+#if defined(__AVX512F__)
+    else if (row->group == 64 && row->terms % 128 == 0) dot_units(M, 64, row, of, y, ldy);
+    else if (row->group % 128 == 0) dot_units(M, row->group, row, of, y, ldy);
+#endif
+    else dot_4(M, row, of, y, ldy);
+    take_offsets(M, row, ones, ldo, y, ldy);
 }
 
 void NIB_VARIANT(grouped_row_dot)(const nib_grouped_row *row, size_t M, const nib_fixed_x *x,
                                   const float *ones, size_t ldo, float *y, size_t ldy)
 {
-    size_t group = row->group;
-
-    if (row->bits == 8) NIB_WITH_ROWS(M, dot, 8, 64, group, row, x, ones, ldo, y, ldy);
-    else if (group == 64) NIB_WITH_ROWS(M, dot, 4, 64, 64, row, x, ones, ldo, y, ldy);
-    else if (group % 128) NIB_WITH_ROWS(M, dot, 4, 64, group, row, x, ones, ldo, y, ldy);
-    else NIB_WITH_ROWS(M, dot, 4, 128, group, row, x, ones, ldo, y, ldy);
+    NIB_WITH_ROWS(M, dot, row, x, ones, ldo, y, ldy);
 }

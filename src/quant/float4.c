@@ -70,7 +70,7 @@ static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtyp
 static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
                       void *ready)
 {
-    if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, NIB_FIXED_TURNS, x, ready);
+    if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, NIB_FIXED_TURNS4, x, ready);
     else memcpy(ready, x, w->in * sizeof(float));
 }
 

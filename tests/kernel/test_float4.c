@@ -87,7 +87,7 @@ static void check_fixed(const nib_kernels *k, const char *variant, nib_float4_ro
 
     r.round = false;
     nib_float4_dot_ref(&r, 4, n, x, want, 1);
-    for (size_t m = 0; m < 4; m++) k->arrange_fixed(n, NIB_FIXED_TURNS, x + m * n, ready + m * ld);
+    for (size_t m = 0; m < 4; m++) k->arrange_fixed(n, NIB_FIXED_TURNS4, x + m * n, ready + m * ld);
     all = nib_fixed_x_at(ready, n, 0, ld);
     k->float4_dot_fixed(&r, 4, n, &all, got, 1);
     for (size_t m = 0; m < 4; m++) {
@@ -126,7 +126,7 @@ static void check_scale(const nib_kernels *k, const char *variant, bool powers, 
         x[i] = 1;
         size += fabsf(12 * halves[scales[i / 32]]);
     }
-    k->arrange_fixed(N, NIB_FIXED_TURNS, x, ready);
+    k->arrange_fixed(N, NIB_FIXED_TURNS4, x, ready);
     fixed = nib_fixed_x_at(ready, N, 0, ld);
     k->float4_dot_fixed(&r, 1, N, &fixed, &got, 1);
     nib_float4_dot_ref(&r, 1, N, x, &want, 1);
