@@ -113,8 +113,8 @@ static inline void nib_fixed_put(nib_fixed_order order, int16_t *unit, size_t i,
 static inline size_t nib_fixed_bytes(size_t n) { return 2 * n + n / 8 + n / 4; }
 
 /* n values, whole units, or, with TURNS4, a multiple of 64: n words, then for each block its step,
- * then for each half of a block the sum of its values as the words have them.  A step is NaN where a
- * value is not finite, and its words are 0.  `to` holds nib_fixed_bytes(n), aligned to 4. */
+ * then for each half of a block the sum of its values as the words have them.  A step is NaN where
+ * a value is not finite, and its words are 0.  `to` holds nib_fixed_bytes(n), aligned to 4. */
 typedef void nib_arrange_fixed_fn(size_t n, nib_fixed_order order, const float *x, void *to);
 
 /* Rows that were arranged, ldx bytes apart, from term t on. */
