@@ -45,13 +45,18 @@ NIB_INLINE __m256 split_sums(__m256i even, __m256i odd, const int16_t *x)
     return sums_of_runs(even, odd, x, 16);
 }
 
-/* x: a row of n words of NIB_FIXED_TURNS4; the parts begin with term t. */
+/* x: a whole unit of NIB_FIXED_TURNS4; the parts begin with term `in` of it. */
+NIB_INLINE __m256 unit_sums(__m256i even, __m256i odd, const int16_t *x, size_t in)
+{
+    return sums_of_runs(even, odd, x + in / 4, 32);
+}
+
+/* x: a row of n words of it; the parts begin with term t. */
 NIB_INLINE __m256 turned_sums(__m256i even, __m256i odd, const int16_t *x, size_t n, size_t t)
 {
     size_t in = t % 128;
 
-    if (t - in + 128 > n) return split_sums(even, odd, x + t);
-    return sums_of_runs(even, odd, x + t - in + in / 4, 32);
+    return t - in + 128 > n ? split_sums(even, odd, x + t) : unit_sums(even, odd, x + t - in, in);
 }
 
 #if defined(__AVX512F__)

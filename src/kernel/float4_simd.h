@@ -180,9 +180,11 @@ NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ,
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) {
             __m256 *sum = &sums[m].products[p / 2 % 2];
-            *sum = _mm256_fmadd_ps(
-                turned_sums(even, odd, x[m].words, n, (part + p) * NIB_FIXED_BLOCK),
-                factor_of(halves_differ, by[m], p), *sum);
+            size_t t = (part + p) * NIB_FIXED_BLOCK, in = p % 4 * NIB_FIXED_BLOCK;
+            *sum = _mm256_fmadd_ps(parts == NIB_FIXED_PARTS /* two units */
+                                       ? unit_sums(even, odd, x[m].words + t - in, in)
+                                       : turned_sums(even, odd, x[m].words, n, t),
+                                   factor_of(halves_differ, by[m], p), *sum);
         }
     }
 }

@@ -12,18 +12,20 @@ NIB_INLINE const float *repeated_steps(const nib_grouped_row *row, const nib_fix
     return x->sums + row->terms / NIB_FIXED_HALF;
 }
 
-/* sums[m] += 64 terms from t on. */
-NIB_INLINE void add_4(size_t M, const nib_grouped_row *row, size_t t, const nib_fixed_x x[4],
-                      __m256 sums[4])
+/* sums[m] += 64 terms, `in` a unit of x that begins with term t; whole: a whole one. */
+NIB_INLINE void add_4(size_t M, const nib_grouped_row *row, bool whole, size_t t, size_t in,
+                      const nib_fixed_x x[4], __m256 sums[4])
 {
     const __m256i mask = _mm256_set1_epi8(15);
-    __m256i codes = vector_at(row->codes + t / 2), even = _mm256_and_si256(codes, mask);
+    __m256i codes = vector_at(row->codes + (t + in) / 2), even = _mm256_and_si256(codes, mask);
     __m256i odd = _mm256_and_si256(_mm256_srli_epi16(codes, 4), mask);
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++)
-        sums[m] = _mm256_fmadd_ps(turned_sums(even, odd, x[m].words, row->terms, t),
-                                  _mm256_loadu_ps(repeated_steps(row, &x[m]) + t / 8), sums[m]);
+        sums[m] = _mm256_fmadd_ps(
+            whole ? unit_sums(even, odd, x[m].words + t, in)
+                  : turned_sums(even, odd, x[m].words, row->terms, t + in),
+            _mm256_loadu_ps(repeated_steps(row, &x[m]) + (t + in) / 8), sums[m]);
 }
 
 NIB_INLINE void add_8(size_t M, const nib_grouped_row *row, W flip, size_t t,
@@ -69,8 +71,9 @@ NIB_INLINE void take_offsets(size_t M, const nib_grouped_row *row, const float *
         y[m * ldy] -= sum_of(products_of(row->terms / row->group, row->offsets, ones + m * ldo));
 }
 
-NIB_INLINE void dot_4(size_t M, const nib_grouped_row *row, const nib_fixed_x x[4], float *y,
-                      size_t ldy)
+/* whole: the row is of whole units; step: terms at a time, of which groups are multiples. */
+NIB_INLINE void dot_4(size_t M, bool whole, size_t step, const nib_grouped_row *row,
+                      const nib_fixed_x x[4], float *y, size_t ldy)
 {
     __m256 sums[4], all[4];
     size_t t = 0;
@@ -81,9 +84,12 @@ NIB_INLINE void dot_4(size_t M, const nib_grouped_row *row, const nib_fixed_x x[
         const __m256 scale = _mm256_broadcast_ss(row->scales + g);
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) sums[m] = _mm256_setzero_ps();
-        for (size_t end = t + row->group; t < end; t += NIB_GROUPED_ROW_STEP) {
+        for (size_t end = t + row->group; t < end; t += step) {
+            size_t in = step == 128 ? 0 : t % 128;
             fetch_ahead(row->codes + t / 2);
-            add_4(M, row, t, x, sums);
+#pragma GCC unroll 2
+            for (size_t i = 0; i < step; i += NIB_GROUPED_ROW_STEP)
+                add_4(M, row, whole, t - in, in + i, x, sums);
         }
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) all[m] = _mm256_fmadd_ps(sums[m], scale, all[m]);
@@ -159,8 +165,11 @@ NIB_INLINE void dot(size_t M, const nib_grouped_row *row, const nib_fixed_x *x, 
 #if defined(__AVX512F__)
     else if (row->group == 64 && row->terms % 128 == 0) dot_units(M, 64, row, of, y, ldy);
     else if (row->group % 128 == 0) dot_units(M, row->group, row, of, y, ldy);
+#else
+    else if (row->group % 128 == 0) dot_4(M, true, 128, row, of, y, ldy);
+    else if (row->terms % 128 == 0) dot_4(M, true, 64, row, of, y, ldy);
 #endif
-    else dot_4(M, row, of, y, ldy);
+    else dot_4(M, false, 64, row, of, y, ldy);
     take_offsets(M, row, ones, ldo, y, ldy);
 }
 
