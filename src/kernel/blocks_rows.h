@@ -7,8 +7,6 @@
  * Two rows are read side by side, half of all rows apart: what a thread gets of memory is bound by
  * how many lines are on their way to it, and they are more in two places than in one. */
 
-enum { EACH_AHEAD = 2048 }; /* bytes of a row that are fetched before they are read */
-
 NIB_INLINE void rows_dot(size_t M, nib_block_kind kind, size_t count,
                          const uint8_t *const blocks[2], const nib_fixed_x *x, float *const y[2],
                          size_t ldy)

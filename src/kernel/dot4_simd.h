@@ -11,8 +11,6 @@
  * Two rows are read side by side, half of all rows apart (blocks_rows.h says why). */
 #include "kernel/kernels.h"
 
-enum { EACH_AHEAD = 2048 }; /* bytes of a row that are fetched before they are read */
-
 /* Row r and, where R is 2, the one `apart` rows on. */
 NIB_INLINE void dot4_rows(size_t M, size_t R, const nib_dot4 *d, const table *t, size_t r,
                           size_t apart, const x_type *x, size_t ldx, bool nested, float *y,

@@ -11,6 +11,9 @@
 
 #include "kernel/simd.h"
 
+/* Bytes that are fetched of each of two rows, which are read side by side, before they are read. */
+enum { EACH_AHEAD = 2048 };
+
 #if defined(__AVX512F__)
 /* Leaves *a in its register: a compiler would add the terms of unrolled sums in another order, all
  * of them at hand at once. */
