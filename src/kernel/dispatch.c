@@ -8,5 +8,7 @@ nib_kernels nib_kernels_for(uint32_t cpu)
     if ((cpu & (needs)) == (needs)) k.op = nib_##op##_##variant;
 #include "kernel/list.h"
 #undef KERNEL
+    /* Where there are tiles vdpbf16ps is slow: words in fixed point are the faster dot. */
+    if (cpu & NIB_CPU_AMX) k.dot4_bf16 = NULL;
     return k;
 }
