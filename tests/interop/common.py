@@ -30,6 +30,15 @@ class Skip(Exception):
     """This machine cannot run the test: why.  With STRICT_SKIPS=1 tests/skips.txt must list it."""
 
 
+def in_float(model):
+    """The model, its 4-bit layers in their compute type: in eval mode, on a processor with AVX512_BF16, bitsandbytes packs a
+    layer's weight anew and computes in bfloat16, whatever bnb_4bit_compute_dtype says."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
 def listed_skip(text):
     with open(os.path.join(TOP, "tests", "skips.txt")) as f:
         return any(text.startswith(line.rstrip("\n")) for line in f if line.strip() and not line.startswith("#"))

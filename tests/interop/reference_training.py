@@ -10,6 +10,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_scheduler
 
+from common import in_float
+
 
 def load_model(directory, nf4=False):
     """The model in float32, or with bitsandbytes' NF4 linears computing in float32."""
@@ -19,12 +21,7 @@ def load_model(directory, nf4=False):
         settings["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager", **settings)
-    for module in model.modules():
-        # In eval mode on such a processor a layer packs its weight anew and computes in bfloat16,
-        # whatever bnb_4bit_compute_dtype says.
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return model.eval()
+    return in_float(model.eval())
 
 
 def load(directory, nf4=False):

@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-from common import GOLDEN, check, json_lines, main, nibble
+from common import GOLDEN, check, in_float, json_lines, main, nibble
 
 CLASSIFY = os.path.join(GOLDEN, "classify")
 WHOLE = os.path.join(CLASSIFY, "whole")
@@ -17,8 +17,8 @@ DATA = os.path.join(CLASSIFY, "class", "train.jsonl")
 
 
 def open_model(directory, labels=3):
-    return AutoModelForSequenceClassification.from_pretrained(
-        directory, dtype=torch.float32, attn_implementation="eager", num_labels=labels).eval()
+    return in_float(AutoModelForSequenceClassification.from_pretrained(
+        directory, dtype=torch.float32, attn_implementation="eager", num_labels=labels).eval())
 
 
 def compare(directory, model, what, limit):

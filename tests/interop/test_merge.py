@@ -14,7 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from common import GOLDEN, check, main, nibble, of_the_day
+from common import GOLDEN, check, in_float, main, nibble, of_the_day
 
 MODELS = of_the_day(["llama", "gptj", "falcon-7b", "qwen2", "mistral-window"], 2)
 IDS = torch.tensor([[5, 17, 100, 31, 64, 77, 90, 8, 11, 30]])
@@ -41,7 +41,7 @@ def nf4():
                     check(torch.allclose(got[key + ".absmax"], want[key + ".absmax"], rtol=1e-6, atol=0),
                           f"{name}: scales of {key}")
             check(codes > 5, f"{name}: {codes} matrices of codes")
-            worst = (opened(out)(IDS).logits - theirs(IDS).logits).abs().max().item()
+            worst = (in_float(opened(out))(IDS).logits - in_float(theirs)(IDS).logits).abs().max().item()
             check(worst < 1e-3, f"{name}: logits differ by {worst}")
 
 
@@ -56,7 +56,7 @@ def sums():
             theirs.load_adapter(adapter, adapter_name="two")
             theirs.add_weighted_adapter(["one", "two"], [1.0, 0.5], "both", combination_type="cat")
             theirs.set_adapter("both")
-            worst = (opened(out)(IDS).logits - theirs(IDS).logits).abs().max().item()
+            worst = (in_float(opened(out))(IDS).logits - in_float(theirs)(IDS).logits).abs().max().item()
             check(worst < 1e-4, f"{name}: logits differ by {worst}")
 
 

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig
 
-from common import GOLDEN, check, check_logits, evaluate, main, nibble, write_ids
+from common import GOLDEN, check, check_logits, evaluate, in_float, main, nibble, write_ids
 from models import class_of
 
 MODELS = [os.path.join(GOLDEN, "models", name) for name in ("gemma3-wrapped", "mistral3-wrapped")]
@@ -16,7 +16,8 @@ MODELS = [os.path.join(GOLDEN, "models", name) for name in ("gemma3-wrapped", "m
 
 def base(directory):
     config = AutoConfig.from_pretrained(directory)
-    return class_of(config).from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+    model = class_of(config).from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    return in_float(model.eval())
 
 
 def sequences(seed):
