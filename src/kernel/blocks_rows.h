@@ -7,6 +7,9 @@
  * Two rows are read side by side, half of all rows apart: what a thread gets of memory is bound by
  * how many lines are on their way to it, and they are more in two places than in one. */
 
+/* Rows side by side: one where x has many rows, for the loop is unrolled over all. */
+NIB_INLINE size_t rows_at_once(size_t M) { return M > 2 ? 1 : 2; }
+
 NIB_INLINE void rows_dot(size_t M, nib_block_kind kind, size_t count,
                          const uint8_t *const blocks[2], const nib_fixed_x *x, float *const y[2],
                          size_t ldy)
@@ -24,7 +27,7 @@ NIB_INLINE void rows_dot(size_t M, nib_block_kind kind, size_t count,
     }
     for (size_t p = 0, at = 0; p < parts; p += NIB_FIXED_PARTS, at += bytes) {
 #pragma GCC unroll 2
-        for (size_t r = 0; r < 2; r++) {
+        for (size_t r = 0; r < rows_at_once(M); r++) {
             for (size_t i = 0; i < bytes; i += 64)
                 _mm_prefetch((const char *)blocks[r] + at + i + EACH_AHEAD, _MM_HINT_T0);
             /* eight as a constant: the loop over them is unrolled, and their bits are known */
@@ -34,7 +37,7 @@ NIB_INLINE void rows_dot(size_t M, nib_block_kind kind, size_t count,
         }
     }
 #pragma GCC unroll 2
-    for (size_t r = 0; r < 2; r++)
+    for (size_t r = 0; r < rows_at_once(M); r++)
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) y[r][m * ldy] = total_of(&sums[r][m]);
 }
@@ -43,7 +46,7 @@ NIB_INLINE void rows_dot(size_t M, nib_block_kind kind, size_t count,
 NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const nib_block_rows *w,
                     size_t rows, const nib_fixed_x *x, float *y, size_t ldy)
 {
-    size_t half = nib_ceil_div(rows, 2);
+    size_t half = nib_ceil_div(rows, rows_at_once(M));
 
     for (size_t i = 0; i < half; i++) {
         size_t other = nib_min(half + i, rows - 1);
