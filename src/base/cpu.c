@@ -40,18 +40,19 @@ uint32_t nib_cpu_detect(void)
     const uint32_t avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     uint32_t a, b, c, d, cpu = 0;
     uint64_t saved;
+    bool has_tiles;
 
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
     if (!(c & bit_OSXSAVE) || !(c & bit_AVX) || !(c & bit_FMA) || !(c & bit_F16C)) return 0;
     saved = saved_state();
     if ((saved & 6) != 6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+    has_tiles = (d & tiles) == tiles;
     if (b & bit_AVX2) cpu |= NIB_CPU_AVX2;
     if (cpu && (saved & 0xe6) == 0xe6 && (b & avx512_f_dq_bw_vl) == avx512_f_dq_bw_vl)
         cpu |= NIB_CPU_AVX512;
     if ((cpu & NIB_CPU_AVX512) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5))
         cpu |= NIB_CPU_AVX512BF16;
-    if ((cpu & NIB_CPU_AVX512BF16) && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
-        (d & tiles) == tiles && (saved & 0x60000) == 0x60000 && may_use_tiles())
+    if ((cpu & NIB_CPU_AVX512BF16) && has_tiles && (saved & 0x60000) == 0x60000 && may_use_tiles())
         cpu |= NIB_CPU_AMX;
     if (is_intel() && !(cpu & NIB_CPU_AMX)) cpu &= ~(uint32_t)NIB_CPU_AVX512BF16;
 #ifdef NIB_EMULATE_AVX512 /* a test's build: their kernels are made of AVX2 instructions */

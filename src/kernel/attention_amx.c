@@ -83,12 +83,6 @@ static bool keys_finite(const nib_attention_args *a)
            all_finite(a->v, a->kv_heads_v, a->kv0, a->kv_len, head, a->v_dim);
 }
 
-static nib_heads plain_heads(const nib_attention_args *a)
-{
-    return (nib_heads){ .row_stride = a->heads * a->v_dim, .head_stride = a->v_dim,
-                        .per_group = a->heads };
-}
-
 static bool queries_finite(const nib_attention_args *a)
 {
     return all_finite(a->q, a->q_heads, a->q0, a->q_len, a->head, a->head_dim) &&
@@ -281,13 +275,13 @@ static void backward_queries(work *w)
 {
     tile *t = &w->t;
     const nib_attention_args *a = t->a;
-    nib_heads plain = plain_heads(a);
+    const nib_heads plain = plain_heads(a);
     size_t first, end;
 
     begin_queries(w, true);
     load_queries(w, a->d_o, plain, t->v_d, t->v_wide, w->o_columns, w->o_pairs);
     widen(a->type, a->d_o, plain, a->q0 + t->i0, t->count, a->head, t->v_d, t->v_wide, t->d_o);
-    load_sums(t, plain);
+    load_sums(t);
     memset(t->o, 0, QUERIES * t->wide * sizeof(float));
     for (t->j0 = first_tile(t, &first, &end); t->j0 < end; t->j0 = next_tile(t, first))
         backward_tile(w);

@@ -211,13 +211,11 @@ static void backward_tile(tile *t)
 static void backward_queries(tile *t)
 {
     const nib_attention_args *a = t->a;
-    nib_heads plain = { .row_stride = a->heads * t->v_d, .head_stride = t->v_d,
-                        .per_group = a->heads };
     size_t first, end;
 
     load_queries(t, a->q, a->q_heads, t->d, t->wide, t->q, t->qt);
-    load_queries(t, a->d_o, plain, t->v_d, t->v_wide, t->d_o, t->dot);
-    load_sums(t, plain);
+    load_queries(t, a->d_o, plain_heads(a), t->v_d, t->v_wide, t->d_o, t->dot);
+    load_sums(t);
     memset(t->o, 0, QUERIES * t->wide * sizeof(float));
     for (t->j0 = first_tile(t, &first, &end); t->j0 < end; t->j0 = next_tile(t, first))
         backward_tile(t);

@@ -290,12 +290,19 @@ static void soften_backward(tile *t)
     drop(t, t->s);
 }
 
+/* Of o and do. */
+static nib_heads plain_heads(const nib_attention_args *a)
+{
+    return (nib_heads){ .row_stride = a->heads * a->v_dim, .head_stride = a->v_dim,
+                        .per_group = a->heads };
+}
+
 /* The logarithm of each query's denominator to base 2, and own; what the sink gets of them. */
-static void load_sums(tile *t, nib_heads plain)
+static void load_sums(tile *t)
 {
     const nib_attention_args *a = t->a;
 
-    widen(a->type, a->o, plain, a->q0 + t->i0, t->count, a->head, t->v_d, t->v_wide, t->o);
+    widen(a->type, a->o, plain_heads(a), a->q0 + t->i0, t->count, a->head, t->v_d, t->v_wide, t->o);
     for (size_t i = 0; i < QUERIES; i++) {
         const float *o = t->o + i * t->v_wide, *d_o = t->d_o + i * t->v_wide;
         bool real = i < t->count;

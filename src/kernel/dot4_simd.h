@@ -11,17 +11,16 @@
  * Two rows are read side by side, half of all rows apart (blocks_rows.h says why). */
 #include "kernel/kernels.h"
 
-/* Row r and, where R is 2, the one `apart` rows on. */
-NIB_INLINE void dot4_rows(size_t M, size_t R, const nib_dot4 *d, const table *t, size_t r,
-                          size_t apart, const x_type *x, size_t ldx, bool nested, float *y,
-                          size_t ldy)
+/* Rows r[0] and r[1]. */
+NIB_INLINE void dot4_rows(size_t M, const nib_dot4 *d, const table *t, const size_t r[2],
+                          const x_type *x, size_t ldx, bool nested, float *y, size_t ldy)
 {
     V sum[2][NIB_DOT_ROWS];
 
     for (size_t m = 0; m < M; m++) sum[0][m] = sum[1][m] = v_zero();
     for (size_t b = 0; b < d->blocks; b++) {
-        for (size_t i = 0; i < R; i++) {
-            size_t block = (r + i * apart) * d->blocks + b;
+        for (size_t i = 0; i < 2; i++) {
+            size_t block = r[i] * d->blocks + b;
             const uint8_t *codes = (const uint8_t *)d->codes + block * (NIB_DOT4_BLOCK / 2);
             const values v = look_up64(t, codes);
             const float scale = nib_dot4_scale(d, nested, block);
@@ -34,21 +33,22 @@ NIB_INLINE void dot4_rows(size_t M, size_t R, const nib_dot4 *d, const table *t,
             }
         }
     }
-    for (size_t i = 0; i < R; i++)
+    for (size_t i = 0; i < 2; i++)
         for (size_t m = 0; m < M; m++)
-            y[m * ldy + r + i * apart] = v_sum(sum[i][m]) * unit_of(t);
+            y[m * ldy + r[i]] = v_sum(sum[i][m]) * unit_of(t);
 }
 
 NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const x_type *x, size_t ldx, bool nested,
                      float *y, size_t ldy)
 {
     const table t = table_of(d->table);
-    size_t half = d->rows / 2;
+    size_t half = nib_ceil_div(d->rows, 2);
 
-    for (size_t r = 0; r < half; r++)
-        dot4_rows(M, 2, d, &t, r, half, x, ldx, nested, y, ldy);
-    for (size_t r = 2 * half; r < d->rows; r++)
-        dot4_rows(M, 1, d, &t, r, 0, x, ldx, nested, y, ldy);
+    /* of an odd number one row is taken twice */
+    for (size_t i = 0; i < half; i++) {
+        const size_t two[2] = { i, nib_min(half + i, d->rows - 1) };
+        dot4_rows(M, d, &t, two, x, ldx, nested, y, ldy);
+    }
 }
 
 #define DOT4_VARIANT(name)                                                                         \
